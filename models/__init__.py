@@ -1,0 +1,1 @@
+"""The starter models: how their data is fetched, how they are trained and measured, and what ships."""
