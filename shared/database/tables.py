@@ -1,0 +1,204 @@
+"""The tables of the spine. Statements that move a job from state to state are in `shared/jobs/`.
+
+Large `input` and `output` values rest beside the row (Postgres moves values over 2 kB out of line by itself, and an
+update that leaves them alone does not copy them), so the row that is claimed and beaten stays small.
+"""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.database.base import Base
+
+Timestamp = DateTime(timezone=True)
+
+
+class Job(Base):
+    """One accepted request. `docs/architecture.md` tells its life; `attempt` is the fencing token."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    tenant: Mapped[str] = mapped_column(Text)
+    key_id: Mapped[str | None] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    queue: Mapped[str] = mapped_column(Text)
+    batch_key: Mapped[str | None] = mapped_column(Text)
+    """Jobs of one queue with the same key may share a forward pass; null: this job runs alone."""
+    state: Mapped[str] = mapped_column(Text, server_default="queued")
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default="1")
+    """0 high, 1 normal, 2 low."""
+
+    input: Mapped[Any] = mapped_column(JSONB)
+    output: Mapped[Any | None] = mapped_column(JSONB)
+    output_key: Mapped[str | None] = mapped_column(Text)
+    """Storage key of a compressed output over 256 kB; `output` is null then."""
+    error: Mapped[Any | None] = mapped_column(JSONB)
+    meta: Mapped[Any] = mapped_column("metadata", JSONB, server_default=text("'{}'::jsonb"))
+    logs: Mapped[str] = mapped_column(Text, server_default="")
+    progress_fraction: Mapped[float] = mapped_column(Float, server_default="0")
+    progress_message: Mapped[str | None] = mapped_column(Text)
+
+    attempt: Mapped[int] = mapped_column(Integer, server_default="0")
+    failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    """Attempts that ended in a retryable error; `max_attempts` bounds these."""
+    crashes: Mapped[int] = mapped_column(Integer, server_default="0")
+    """Attempts whose worker died; bounded by the setting MAX_CRASHES."""
+    max_attempts: Mapped[int] = mapped_column(Integer, server_default="3")
+    timeout_seconds: Mapped[float] = mapped_column(Float)
+    """Run time that one attempt may take."""
+
+    idempotency_key: Mapped[str | None] = mapped_column(Text)
+    request_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+    next_run_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+    started_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    completed_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    lease_until: Mapped[datetime | None] = mapped_column(Timestamp)
+    deadline_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    """When this attempt has run for `timeout_seconds`."""
+    cancel_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    """`Cancel-After`: canceled when not finished by then."""
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    worker: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'canceled')", name="state"),
+        CheckConstraint("priority BETWEEN 0 AND 2", name="priority"),
+        Index("ix_jobs_ready", "queue", "priority", "next_run_at", postgresql_where=text("state = 'queued'")),
+        Index(
+            "ix_jobs_siblings",
+            "batch_key",
+            "priority",
+            "next_run_at",
+            postgresql_where=text("state = 'queued' AND batch_key IS NOT NULL AND crashes = 0"),
+        ),
+        Index("ix_jobs_leases", "lease_until", postgresql_where=text("state = 'running'")),
+        Index("ix_jobs_deadlines", "deadline_at", postgresql_where=text("state = 'running'")),
+        Index(
+            "ix_jobs_cancel_at",
+            "cancel_at",
+            postgresql_where=text("cancel_at IS NOT NULL AND state IN ('queued', 'running')"),
+        ),
+        Index("ix_jobs_expiry", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
+        Index(
+            "uq_jobs_idempotency",
+            "tenant",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index("ix_jobs_tenant", "tenant", text("id DESC")),
+        Index("ix_jobs_tenant_kind_state", "tenant", "kind", "state", text("id DESC")),
+        Index("ix_jobs_tenant_state", "tenant", "state", text("id DESC")),
+        Index(
+            "ix_jobs_metadata",
+            "metadata",
+            postgresql_using="gin",
+            postgresql_ops={"metadata": "jsonb_path_ops"},
+        ),
+        # Rows are updated three times in a busy minute: leave room in the page, and clean up early.
+        {
+            "postgresql_with": {
+                "fillfactor": "70",
+                "autovacuum_vacuum_scale_factor": "0.02",
+                "autovacuum_analyze_scale_factor": "0.05",
+                "autovacuum_vacuum_cost_delay": "0",
+            }
+        },
+    )
+
+
+class Queue(Base):
+    """A queue that an operator touched; one that is not here is not paused."""
+
+    __tablename__ = "queues"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    paused: Mapped[bool] = mapped_column(server_default=text("false"))
+    updated_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+
+
+class ApiKey(Base):
+    """A key of a tenant; the secret itself is nowhere, only its keyed hash."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    tenant: Mapped[str] = mapped_column(Text, index=True)
+    name: Mapped[str] = mapped_column(Text, server_default="")
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+    expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    last_used_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    revoked_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+
+class File(Base):
+    """A picture at rest: content-addressed within its tenant, so the same bytes are kept once."""
+
+    __tablename__ = "files"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    tenant: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    storage_key: Mapped[str] = mapped_column(Text)
+    content_type: Mapped[str] = mapped_column(Text)
+    size: Mapped[int] = mapped_column(BigInteger)
+    """Bytes."""
+    width: Mapped[int] = mapped_column(Integer)
+    height: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+    touched_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+    """Last time a request brought these bytes; a file is erased only some time after."""
+
+    __table_args__ = (UniqueConstraint("tenant", "sha256"), Index("ix_files_touched_at", "touched_at"))
+
+
+class JobFile(Base):
+    """Which jobs hold on to which files."""
+
+    __tablename__ = "job_files"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    file_id: Mapped[str] = mapped_column(ForeignKey("files.id"), primary_key=True, index=True)
+
+
+class Collection(Base):
+    """A named set of items of a tenant; pins the model that made its vectors."""
+
+    __tablename__ = "collections"
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    tenant: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    model: Mapped[str] = mapped_column(Text)
+    dimension: Mapped[int] = mapped_column(Integer)
+    version: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """Moves with every write into the collection."""
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+
+    __table_args__ = (UniqueConstraint("tenant", "name"),)
