@@ -78,9 +78,9 @@ def _emoji(record: dict[str, Any], groups: dict[str, Any], aliases: dict[str, se
     return Emoji(
         code=code,
         character=record["emoji"],
-        name=record["label"],
-        tags=tuple(record.get("tags", ())),
-        aliases=tuple(sorted(aliases.get(code, set()) - {record["label"].lower()})),
+        name=_plain(record["label"]),
+        tags=tuple(_plain(tag) for tag in record.get("tags", ())),
+        aliases=tuple(sorted(aliases.get(code, set()) - {_plain(record["label"])})),
         group=groups["groups"][str(record["group"])],
         subgroup=groups["subgroups"][str(record["subgroup"])],
         order=record["order"],
@@ -97,6 +97,11 @@ def _aliases(folder: Path) -> dict[str, set[str]]:
                 if len(words) > 2 and any(vowel in words for vowel in "aeiouy"):
                     found.setdefault(_code(hexcode), set()).add(words)
     return found
+
+
+def _plain(text: str) -> str:
+    """Lower case, with the apostrophe that people type."""
+    return text.lower().replace("\u2019", "'")
 
 
 def _code(hexcode: str) -> str:

@@ -141,7 +141,5 @@ def load(cls: type[S]) -> S:
         lines = []
         for fault in error.errors():
             name = "_".join(str(part) for part in fault["loc"]).upper()
-            lines.append(
-                f"DARKROOM_{name}: {fault['msg']}" if name else fault["msg"].removeprefix("Value error, ")
-            )
+            lines.append(f"DARKROOM_{name}: {fault['msg']}" if name else fault["msg"].removeprefix("Value error, "))
         raise ConfigurationError("Settings are not usable:\n  " + "\n  ".join(lines)) from None

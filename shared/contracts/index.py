@@ -39,9 +39,7 @@ class IndexInput(Contract):
         seen: set[str] = set()
         for position, item in enumerate(self.items):
             if item.id in seen:
-                raise ValueError(
-                    f"items.{position}.id {item.id!r} stands twice; one job indexes an item once"
-                )
+                raise ValueError(f"items.{position}.id {item.id!r} stands twice; one job indexes an item once")
             seen.add(item.id)
         return self
 

@@ -111,7 +111,7 @@ class Job(Base):
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
         Index("ix_jobs_tenant", "tenant", text("id DESC")),
-        Index("ix_jobs_tenant_kind_state", "tenant", "kind", "state", text("id DESC")),
+        Index("ix_jobs_tenant_kind", "tenant", "kind", text("id DESC")),
         Index("ix_jobs_tenant_state", "tenant", "state", text("id DESC")),
         Index(
             "ix_jobs_metadata",
