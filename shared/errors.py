@@ -58,11 +58,23 @@ class RetryableJobError(JobError):
         self.retry_in = retry_in
 
 
-class JobCanceled(DarkroomError):
-    """The job was asked to stop by its owner (`cancel`, `Cancel-After`)."""
+class JobStopped(DarkroomError):
+    """The handler was told to stop and did. What becomes of the job depends on which of these it was."""
 
 
-class LeaseLost(DarkroomError):
+class JobCanceled(JobStopped):
+    """The job was asked to stop by its owner (`cancel`, `Cancel-After`): it ends as canceled."""
+
+
+class DeadlinePassed(JobStopped):
+    """The attempt ran for longer than its `timeout_seconds`: it fails as `timed_out`."""
+
+
+class WorkerDraining(JobStopped):
+    """The worker is going away: the job goes back to the queue, and the attempt is not counted as a failure."""
+
+
+class LeaseLost(JobStopped):
     """This attempt no longer owns the job: stop, and write nothing."""
 
 

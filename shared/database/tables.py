@@ -90,6 +90,7 @@ class Job(Base):
         Index("ix_jobs_ready", "queue", "priority", "next_run_at", postgresql_where=text("state = 'queued'")),
         Index(
             "ix_jobs_siblings",
+            "queue",
             "batch_key",
             "priority",
             "next_run_at",
@@ -100,7 +101,7 @@ class Job(Base):
         Index(
             "ix_jobs_cancel_at",
             "cancel_at",
-            postgresql_where=text("cancel_at IS NOT NULL AND state IN ('queued', 'running')"),
+            postgresql_where=text("cancel_at IS NOT NULL AND state = 'queued'"),
         ),
         Index("ix_jobs_expiry", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
         Index(

@@ -1,0 +1,38 @@
+"""The table of the pgvector store: every item of every collection."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from pgvector.sqlalchemy import VECTOR
+from sqlalchemy import BigInteger, DateTime, Index, Text, Uuid, func
+from sqlalchemy import text as sql_text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.database.base import Base
+
+
+class Item(Base):
+    """One item. Each large collection has an HNSW index of its own over this table, made by `PgVectorStore.optimize`."""
+
+    __tablename__ = "items"
+
+    collection_id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    item_id: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    """Compared by code points, the same in every locale."""
+    embedding: Mapped[Any | None] = mapped_column(VECTOR())
+    """Null: the item was deleted, and the row only remembers at which version."""
+    payload: Mapped[Any] = mapped_column(JSONB, server_default=sql_text("'{}'::jsonb"))
+    text: Mapped[str | None] = mapped_column(Text)
+    content_hash: Mapped[str | None] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+    __table_args__ = (
+        Index("ix_items_payload", "payload", postgresql_using="gin", postgresql_ops={"payload": "jsonb_path_ops"}),
+        # A vector of up to 2,000 components stays in its row: an exact scan that has to fetch each one from beside the
+        # table takes several times as long.
+        {"postgresql_with": {"toast_tuple_target": "8160"}},
+    )

@@ -1,0 +1,53 @@
+"""`python -m workers --queues search,embed --name cpu --concurrency 2`: one Celery worker with its processes."""
+
+import argparse
+import os
+import sys
+
+from shared.contracts.registry import QUEUES
+from shared.errors import ConfigurationError
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _parse(argv)
+    try:
+        from workers.celery_app import app  # reads the settings
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - before logging exists
+        return 2
+    if options.spawn:
+        app.conf.worker_pool_start_method = "spawn"
+    app.worker_main(
+        [
+            "worker",
+            f"--hostname={options.name}@%h",
+            f"--queues={options.queues}",
+            f"--concurrency={options.concurrency}",
+            "--pool=prefork",
+            "--events",
+            "--without-gossip",
+            "--without-mingle",
+            f"--loglevel={app.conf.get('darkroom_log_level', 'WARNING')}",
+        ]
+    )
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m workers", description="Run a Darkroom worker.")
+    parser.add_argument("--queues", default=",".join(QUEUES), type=_queues, help="comma-separated; default: all")
+    parser.add_argument("--name", default="worker", help="shown in Flower as NAME@HOST")
+    parser.add_argument("--concurrency", type=int, default=os.cpu_count() or 1, help="processes; default: one a core")
+    parser.add_argument("--spawn", action="store_true", help="start processes afresh (CUDA cannot be forked)")
+    return parser.parse_args(argv)
+
+
+def _queues(text: str) -> str:
+    unknown = set(text.split(",")) - set(QUEUES)
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no such queue: {', '.join(sorted(unknown))}; there are {', '.join(QUEUES)}")
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
