@@ -7,9 +7,11 @@ are kept: nothing is ever out of vocabulary.
 
 import gzip
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-import regex
+import regex  # type: ignore[import-untyped]
 from transformers import CLIPTokenizer
 
 PAD, START, END = "<|pad|>", "<|startoftext|>", "<|endoftext|>"
@@ -50,9 +52,10 @@ def build_tokenizer(merges: list[Merge], context: int) -> CLIPTokenizer:
     symbols = _byte_symbols()
     pieces = [*symbols, *(symbol + "</w>" for symbol in symbols), *("".join(merge) for merge in merges)]
     vocabulary = {piece: index for index, piece in enumerate([PAD, *pieces, START, END])}
+    pairs: Any = merges  # typed as strings, taken as pairs too
     return CLIPTokenizer(
         vocab=vocabulary,
-        merges=merges,
+        merges=pairs,
         bos_token=START,
         eos_token=END,
         unk_token=END,
@@ -68,7 +71,7 @@ def _ranks_used(word: str, ranks: dict[Merge, int]) -> list[int]:
     pieces[-1] += "</w>"
     used = []
     while len(pieces) > 1:
-        best = min(zip(pieces, pieces[1:], strict=False), key=lambda pair: ranks.get(pair, len(ranks)))
+        best = min(pairwise(pieces), key=lambda pair: ranks.get(pair, len(ranks)))
         if best not in ranks:
             break
         used.append(ranks[best])

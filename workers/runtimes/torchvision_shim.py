@@ -29,10 +29,10 @@ def install() -> None:
 
     if _held or _extension_loads():
         return
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
         if not hasattr(torch.ops.torchvision, schema.split("(")[0]):
-            library.define(schema)
+            library.define(schema)  # type: ignore[no-untyped-call]
     _held.append(library)
 
 
@@ -45,7 +45,7 @@ def _extension_loads() -> bool:
         return True
     for extension in Path(spec.origin).parent.glob("_C.*"):
         try:
-            torch.ops.load_library(str(extension))
+            torch.ops.load_library(str(extension))  # type: ignore[no-untyped-call]
         except (ImportError, OSError):
             continue
         return True
