@@ -1,7 +1,7 @@
 """Real Postgres and Valkey for integration tests: started once a session, a fresh database in milliseconds each.
 
 - `postgres_server`, `redis_url`: session-wide servers.
-- `postgres_url`: a fresh migrated database for one test; `module_postgres_url`: for one module.
+- `postgres_url`: a fresh database with every table for one test; `module_postgres_url`: for one module.
 - `make_database`: as many fresh databases as a test wants.
 - `empty_redis_url`: the session's Valkey, flushed for this test.
 """
@@ -16,6 +16,8 @@ import redis
 import sqlalchemy
 
 from local import postgres, valkey
+from shared.database.migrate import engine_url
+from shared.database.schema import metadata
 
 TEMPLATE = "template_darkroom"
 
@@ -48,13 +50,13 @@ def empty_redis_url(redis_url: str) -> str:
 def template_database(postgres_server: postgres.Postgres) -> str:
     """A database with every table, to copy from."""
     _administer(postgres_server, f"CREATE DATABASE {TEMPLATE}")
-    migrate(postgres_server.url(TEMPLATE))
+    create_tables(postgres_server.url(TEMPLATE))
     return TEMPLATE
 
 
 @pytest.fixture(scope="session")
 def make_database(postgres_server: postgres.Postgres, template_database: str) -> Callable[[], str]:
-    """Call it for the URL of one more fresh, migrated database. All are dropped with the server."""
+    """Call it for the URL of one more fresh database. All are dropped with the server."""
     numbers = itertools.count(1)
 
     def make() -> str:
@@ -84,19 +86,15 @@ def state_folder(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def migrate(url: str) -> None:
-    """Give an empty database every table."""
-    from shared.database import tables
-    from shared.database.base import Base
-
-    assert tables.Job.metadata is Base.metadata
-    engine = sqlalchemy.create_engine(sqlalchemy.make_url(url).set(drivername="postgresql+psycopg"))
+def create_tables(url: str) -> None:
+    """Every table as the code says it; `tests/integration/migrations` proves that the migrations make the same."""
+    engine = sqlalchemy.create_engine(engine_url(url))
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text("CREATE EXTENSION IF NOT EXISTS vector"))
-        Base.metadata.create_all(connection)
+        metadata.create_all(connection)
     engine.dispose()
 
 
 def _administer(server: postgres.Postgres, statement: str) -> None:
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-        connection.execute(statement)  # type: ignore[call-overload]
+        connection.execute(statement)
