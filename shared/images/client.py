@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -82,6 +83,12 @@ def _budget() -> Budget:
     return getattr(_active, "budget", _UNLIMITED)
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    """Trusts certifi's authorities. Shared, since reading them takes tens of milliseconds."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class SafeClient:
     """Pooled connections to what an allow-list permits. Share one among the threads of a process, made after a fork.
 
@@ -93,7 +100,7 @@ class SafeClient:
     ) -> None:
         self.allow = allow
         self.guard: AddressGuard = guard_for(allow)
-        tls = httpx.create_ssl_context(trust_env=False)
+        tls = _tls()
         limits = httpx.Limits(
             max_connections=max_connections, max_keepalive_connections=max_connections // 4, keepalive_expiry=5.0
         )

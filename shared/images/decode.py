@@ -38,6 +38,7 @@ DECODER_ERRORS: tuple[type[Exception], ...] = (
     SyntaxError,
     TypeError,
     ValueError,
+    Image.DecompressionBombError,
     struct.error,
     zlib.error,
 )

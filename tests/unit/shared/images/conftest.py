@@ -10,26 +10,28 @@ import pytest
 class Attempts(list[object]):
     """Addresses that a connect was attempted to."""
 
-    allow_loopback = True
+    def __init__(self) -> None:
+        super().__init__()
+        self.allow_loopback = True
+        self.strays: list[object] = []
 
 
 @pytest.fixture(autouse=True)
 def attempts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Attempts]:
     """Every connect is noted; one beyond loopback fails the test, whatever the code makes of the error."""
     seen = Attempts()
-    strays: list[object] = []
     connect, lookup = socket.socket.connect, socket.getaddrinfo
 
     def guarded(self: socket.socket, address: tuple[str, int]) -> None:
         seen.append(address)
         if not (seen.allow_loopback and ipaddress.ip_address(address[0]).is_loopback):
-            strays.append(address)
+            seen.strays.append(address)
             raise AssertionError(f"connect to {address}")
         connect(self, address)
 
     def numeric(host: str, *arguments: int) -> object:
         if not all(c in "0123456789abcdef.:" for c in host) and host != "localhost":
-            strays.append(host)
+            seen.strays.append(host)
             raise AssertionError(f"name lookup of {host}")
         return lookup(host, *arguments)
 
@@ -37,7 +39,7 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Attempts]:
     monkeypatch.setattr(socket.socket, "connect_ex", guarded)
     monkeypatch.setattr(socket, "getaddrinfo", numeric)
     yield seen
-    assert strays == []
+    assert seen.strays == []
 
 
 @pytest.fixture
