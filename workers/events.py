@@ -45,7 +45,8 @@ class TaskEvents:
     def started(self, jobs: Sequence[ClaimedJob]) -> None:
         now = time.time()
         events = [
-            self._event("task-received", job, now, name=job.kind, args="", kwargs=f"attempt={job.attempt}") for job in jobs
+            self._event("task-received", job, now, name=job.kind, args="", kwargs=f"attempt={job.attempt}")
+            for job in jobs
         ]
         events += [self._event("task-started", job, now) for job in jobs]
         self._put(events)

@@ -33,6 +33,11 @@ from workers.services import Services
 
 log = structlog.get_logger(__name__)
 
+INTERNAL_MESSAGE = (
+    "Darkroom itself went wrong on this job; nothing is the matter with your request. "
+    "The operator finds the trace in the worker's log under the job's id."
+)
+
 Result = Contract | JobError | JobStopped
 """What became of one job: its output, why there is none, or what it was stopped by."""
 
@@ -200,7 +205,8 @@ class Executor:
                 error = _error(ErrorCode.CANCELED, "The job was canceled.", attempt, retryable=True)
                 return Outcome(job_id, attempt, Verdict.CANCELED, error=error, **common)
             case DeadlinePassed():
-                message = f"The job ran for more than its {handle.job.seconds_left:g} s. Raise timeout_seconds, or give it less to do."
+                allowed = f"{handle.job.seconds_left:g} s"
+                message = f"The job ran for more than its {allowed}. Raise timeout_seconds, or give it less to do."
                 error = _error(ErrorCode.TIMED_OUT, message, attempt, retryable=True)
                 return Outcome(job_id, attempt, Verdict.FAILED, error=error, **common)
             case JobError():
@@ -252,7 +258,7 @@ class Executor:
         return set()
 
     def abandon(self, handles: Sequence[JobHandle]) -> None:
-        """A handler does not listen: end its jobs in its place, give its innocent siblings back. The process must go."""
+        """A handler does not listen: end its jobs in its place, give their siblings back. The process must go then."""
         outcomes = []
         for handle in handles:
             reason = handle.stop_reason or WorkerDraining
@@ -274,8 +280,7 @@ def _as_result(error: Exception, handle: JobHandle) -> Result:
     if isinstance(error, JobError | JobStopped):
         return error
     log.exception("handler_failed", job_id=str(handle.id), kind=handle.job.kind)
-    message = "Darkroom itself went wrong on this job; nothing is the matter with your request. The operator finds the trace in the worker's log under the job's id."
-    return RetryableJobError(ErrorCode.INTERNAL, message)
+    return RetryableJobError(ErrorCode.INTERNAL, INTERNAL_MESSAGE)
 
 
 def _first_fault(error: ValidationError) -> str:

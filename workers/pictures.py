@@ -6,7 +6,7 @@ the model. At most a window of pictures is under way, so memory stays bounded ho
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -98,7 +98,8 @@ class PictureLoader:
                     return
                 ready, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in ready:
-                    yield running.pop(future), _result(future)
+                    key = running.pop(future)
+                    yield key, _result(future)
         finally:
             for future in running:
                 future.cancel()
@@ -115,7 +116,7 @@ def _result(future: Future[T]) -> T | JobError | JobStopped:
         return error
     except MemoryError:
         return RetryableJobError(ErrorCode.OUT_OF_MEMORY, "There was no memory left to decode a picture; try again.")
-    except Exception as error:  # noqa: BLE001 - a hostile picture may raise anything, and costs itself alone
+    except Exception as error:
         log.exception("picture_failed")
         return PermanentJobError(ErrorCode.IMAGE_CORRUPT, f"The picture could not be read ({type(error).__name__}).")
 
@@ -135,4 +136,3 @@ def in_batches(
             batch = []
     if batch:
         yield batch
-

@@ -10,16 +10,16 @@ from types import FrameType
 
 import psycopg
 import structlog
+from shared.files import erase_unused_files
+from shared.logging import configure_logging
 
 from shared.contracts.registry import KINDS, QUEUES
 from shared.database.pool import Pool, open_pool
 from shared.errors import ConfigurationError
 from shared.faults import fault_point
-from shared.files import erase_unused_files
 from shared.jobs import sweeping
 from shared.jobs.completions import CompletionPublisher
 from shared.jobs.doorbell import Doorbell, open_doorbell
-from shared.logging import configure_logging
 from shared.settings import SweeperSettings, load
 from shared.storage import Storage, open_storage
 

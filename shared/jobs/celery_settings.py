@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kombu import Queue
+from kombu.entity import Queue
 
 from shared.contracts.registry import QUEUES, kinds_of
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from PIL.Image import Image
 
+from shared.images.shape import bound_for_model
 from workers.runtimes.protocol import Pixels
 from workers.runtimes.weights import LoadFailure
 
-_MAX_ASPECT = 16
 # JPEG draft to twice the model's side keeps cosine >= .99999 to a full decode, to once only .9999 (measured).
 _DECODE_FACTOR = 2
 
@@ -31,11 +31,14 @@ class Preprocess:
             raise LoadFailure(f"its preprocessing ends in {to_tensor}, {normalize}, which Darkroom cannot split.")
         self.mean = _channels(normalize.mean)
         self.std = _channels(normalize.std)
-        self.decode_hint = _DECODE_FACTOR * max(_sides(self._geometry))
+        self._side = max(_sides(self._geometry))
+        self._squashes = any(_squashes(step) for step in self._geometry)
+        self.decode_hint = _DECODE_FACTOR * self._side
 
     def __call__(self, image: Image) -> Pixels:
         """One picture to `(3, h, w)` uint8."""
-        image = bound_aspect(image)
+        if not self._squashes:
+            image = bound_for_model(image, self._side)
         for step in self._geometry:
             image = step(image)
         if image.mode != "RGB":
@@ -43,22 +46,13 @@ class Preprocess:
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def bound_aspect(image: Image, limit: int = _MAX_ASPECT) -> Image:
-    """Cut the ends off a picture more than `limit` times as long as wide, keeping its middle.
-
-    Models bring the shorter side to their size and read the middle square; without this a 1 x 3,000 picture would
-    become 224 x 672,000 on the way. Anything less extreme is returned as it is.
-    """
-    width, height = image.size
-    longest = limit * min(width, height)
-    if max(width, height) <= longest:
-        return image
-    left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
-    return image.crop((left, top, left + min(width, longest), top + min(height, longest)))
-
-
 def _channels(values: Any) -> list[float]:
     return [float(value) for value in values]
+
+
+def _squashes(step: Any) -> bool:
+    """Whether `step` stretches any picture to one shape, which needs no bounding and reads the whole of it."""
+    return type(step).__name__ == "Resize" and isinstance(step.size, (list, tuple)) and len(step.size) == 2
 
 
 def _sides(steps: Sequence[Any]) -> list[int]:

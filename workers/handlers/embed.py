@@ -1,0 +1,109 @@
+"""`embed`: pictures and texts to unit vectors. The jobs of a batch share their forward passes."""
+
+import base64
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.contracts.common import EntryError
+from shared.contracts.embed import Embedding, EmbedInput, EmbedOutput
+from shared.errors import JobError, JobStopped
+from workers.context import JobContext
+from workers.handlers.entries import IMAGE_BATCH, TEXT_BATCH, nothing_worked, slices
+from workers.pictures import Wanted, in_batches
+from workers.runtimes.protocol import EmbeddingRuntime
+
+Vector = NDArray[np.float32]
+Entry = Vector | JobError | JobStopped
+Slot = tuple[int, int]
+"""(job, index of the picture or text within the job)."""
+
+
+def handle(inputs: list[EmbedInput], context: JobContext) -> list[EmbedOutput | JobError | JobStopped]:
+    """All jobs of a batch name the same model (their batch key says so)."""
+    alias = inputs[0].model or context.services.embedders.registry.default_for("embed").alias
+    with context.services.embedders.lease(alias) as model:
+        pictures = dict(_embed_pictures(inputs, context, model))
+        texts = dict(_embed_texts(inputs, context, model))
+        return [
+            _output(
+                input,
+                [pictures[job, index] for index in range(len(input.images))],
+                [texts[job, index] for index in range(len(input.texts))],
+                model,
+            )
+            for job, input in enumerate(inputs)
+        ]
+
+
+def _embed_pictures(
+    inputs: list[EmbedInput], context: JobContext, model: EmbeddingRuntime
+) -> Iterator[tuple[Slot, Entry]]:
+    pictures = context.services.pictures
+    wanted = (
+        Wanted((job, index), picture, context.jobs[job])
+        for job, input in enumerate(inputs)
+        for index, picture in enumerate(input.images)
+    )
+
+    def prepare(_: Slot, data: bytes) -> NDArray[np.uint8]:
+        return model.preprocess(pictures.decode(data, min_side=model.decode_hint))
+
+    done = [0] * len(inputs)
+    for batch in in_batches(pictures.load(wanted, prepare), IMAGE_BATCH):
+        good = [(slot, pixels) for slot, pixels in batch if isinstance(pixels, np.ndarray)]
+        if good:
+            vectors = model.encode_images(np.stack([pixels for _, pixels in good]))
+            yield from zip((slot for slot, _ in good), vectors, strict=True)
+        yield from ((slot, error) for slot, error in batch if not isinstance(error, np.ndarray))
+        for (job, _), _ in batch:
+            done[job] += 1
+        for job in {slot[0] for slot, _ in batch}:
+            context.jobs[job].progress(done[job] / inputs[job].entries, f"{done[job]} of {inputs[job].entries}")
+
+
+def _embed_texts(
+    inputs: list[EmbedInput], context: JobContext, model: EmbeddingRuntime
+) -> Iterator[tuple[Slot, Entry]]:
+    texts = [((job, index), text) for job, input in enumerate(inputs) for index, text in enumerate(input.texts)]
+    for part in slices(texts, TEXT_BATCH):
+        prompts = [text for _, text in part]
+        yield from zip((slot for slot, _ in part), model.encode_texts(prompts), strict=True)
+        for ((job, index), _), cut in zip(part, model.truncated(prompts), strict=True):
+            if cut:
+                context.jobs[job].log(f"texts.{index} is longer than the model reads; only its beginning was embedded.")
+
+
+def _output(
+    input: EmbedInput, pictures: list[Entry], texts: list[Entry], model: EmbeddingRuntime
+) -> EmbedOutput | JobError | JobStopped:
+    entries = [*pictures, *texts]
+    if stop := next((entry for entry in entries if isinstance(entry, JobStopped)), None):
+        return stop
+    errors = [entry for entry in entries if isinstance(entry, JobError)]
+    if len(errors) == len(entries):
+        return nothing_worked(errors)
+    kinds: list[tuple[Literal["image", "text"], int]]
+    kinds = [("image", index) for index in range(len(pictures))] + [("text", index) for index in range(len(texts))]
+    return EmbedOutput.model_construct(
+        embeddings=[
+            Embedding.model_construct(
+                index=index,
+                kind=kind,
+                vector=_encoded(entry, input.encoding_format) if isinstance(entry, np.ndarray) else None,
+                error=EntryError(code=entry.code, message=entry.message) if isinstance(entry, JobError) else None,
+            )
+            for (kind, index), entry in zip(kinds, entries, strict=True)
+        ],
+        model=model.spec.alias,
+        dimension=model.dimension,
+    )
+
+
+def _encoded(vector: Vector, encoding_format: str) -> list[float] | str:
+    if encoding_format == "base64":
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    numbers: list[float] = vector.tolist()
+    return numbers

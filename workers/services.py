@@ -1,0 +1,163 @@
+"""What handlers may use, behind plain interfaces: models, vectors, pictures, collections, stored outputs."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from shared import collections
+from shared.collections import CollectionRow
+from shared.contracts.common import Contract
+from shared.database.pool import Pool, retry_once
+from shared.errors import ErrorCode, PermanentJobError
+from shared.images.decode import DecodeLimits
+from shared.images.fetch import FetchPolicy
+from shared.jobs.lifecycle import ClaimedJob
+from shared.jobs.outputs import INLINE_OUTPUT_BYTES, pack
+from shared.model_registry import ModelRegistry
+from shared.settings import WorkerSettings
+from shared.storage import Storage, open_storage
+from shared.storage.keys import job_file_key
+from shared.vectors.opening import open_vectors
+from shared.vectors.protocol import VectorStore
+from workers.files import StoredFiles
+from workers.pictures import PictureLoader
+from workers.runtimes.protocol import EmbeddingRuntime
+
+log = structlog.get_logger(__name__)
+
+
+class Embedders(Protocol):
+    """Loaded models that embed, by alias."""
+
+    registry: ModelRegistry
+
+    def lease(self, alias: str) -> AbstractContextManager[EmbeddingRuntime]:
+        """The model, loaded, and kept so until the block ends. Raises JobError (`model_unknown`, …)."""
+
+
+class Collections(Protocol):
+    """The tenants' collections."""
+
+    def find(self, tenant: str, name: str) -> CollectionRow | None: ...
+
+    def ensure(self, tenant: str, name: str, *, model: str, dimension: int) -> CollectionRow: ...
+
+    def note_write(self, collection_id: uuid.UUID) -> None: ...
+
+
+class Outputs(Protocol):
+    """Where an output rests until its job's row is written."""
+
+    def rest(self, job: ClaimedJob, output: Contract) -> tuple[Any, str | None]:
+        """(what goes into the row, None) or (None, the storage key of a large output)."""
+
+
+@dataclass(frozen=True)
+class Services:
+    embedders: Embedders
+    vectors: VectorStore
+    pictures: PictureLoader
+    files: StoredFiles
+    collections: Collections
+    outputs: Outputs
+
+    def preload(self, aliases: Sequence[str]) -> None:
+        """Load models before the first job needs them. One that does not load fails its jobs later, not the worker."""
+        for alias in aliases:
+            try:
+                with self.embedders.lease(alias) as model:
+                    log.info("model_loaded", model=alias, seconds=round(model.load_seconds, 2), bytes=model.bytes)
+            except PermanentJobError as error:
+                log.error("model_not_loaded", model=alias, error=error.message)
+
+
+class CachedEmbedders:
+    """Models of the registry through the process's cache; torch is imported with the first of them."""
+
+    def __init__(self, registry: ModelRegistry, settings: WorkerSettings) -> None:
+        self.registry = registry
+        self._settings = settings
+        self._cache: Any = None
+
+    @contextmanager
+    def lease(self, alias: str) -> Iterator[EmbeddingRuntime]:
+        spec = self.registry.get(alias)
+        if self._cache is None:
+            self._cache = self._open()
+        with self._cache.lease(spec) as runtime:
+            yield runtime
+
+    def _open(self) -> Any:
+        from workers.runtimes.cache import ModelCache
+        from workers.runtimes.device import choose, prepare_torch
+        from workers.runtimes.load import load_embedding
+
+        compute = choose(self._settings.device, self._settings.dtype)
+        prepare_torch(compute)
+        log.info("device_chosen", device=compute.device, dtype=compute.precision, reason=compute.reason)
+        return ModelCache(lambda spec: load_embedding(spec, compute), self._settings.model_memory_bytes)
+
+
+class PooledCollections:
+    """Collections in Postgres, a connection of the pool at a time."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def find(self, tenant: str, name: str) -> CollectionRow | None:
+        return retry_once(self._pool, lambda connection: collections.find(connection, tenant, name))
+
+    def ensure(self, tenant: str, name: str, *, model: str, dimension: int) -> CollectionRow:
+        return retry_once(
+            self._pool,
+            lambda connection: collections.ensure(connection, tenant, name, model=model, dimension=dimension),
+        )
+
+    def note_write(self, collection_id: uuid.UUID) -> None:
+        retry_once(self._pool, lambda connection: collections.note_write(connection, collection_id))
+
+
+class StoredOutputs:
+    """Small outputs go into the row, large ones into a compressed file of the attempt."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def rest(self, job: ClaimedJob, output: Contract) -> tuple[Any, str | None]:
+        plain = output.model_dump(mode="json")
+        packed = pack(plain, over=INLINE_OUTPUT_BYTES)
+        if packed is None:
+            return plain, None
+        key = job_file_key(job.tenant, str(job.id), job.attempt, "output.json.gz")
+        self._storage.put(key, packed, "application/gzip")
+        return None, key
+
+
+def open_services(settings: WorkerSettings, pool: Pool) -> Services:
+    """Everything a worker process offers its handlers; nothing is loaded or connected before it is used."""
+    storage = open_storage(settings.resolved_storage_url)
+    files = StoredFiles(pool, storage)
+    policy = FetchPolicy(
+        max_bytes=settings.max_picture_bytes, total_timeout=settings.fetch_seconds, allow=settings.fetch_allow
+    )
+    limits = DecodeLimits(max_pixels=settings.max_picture_pixels)
+    return Services(
+        embedders=CachedEmbedders(ModelRegistry.load(settings.models_file), settings),
+        vectors=open_vectors(settings, pool),
+        pictures=PictureLoader(files, policy, limits, threads=settings.fetch_threads),
+        files=files,
+        collections=PooledCollections(pool),
+        outputs=StoredOutputs(storage),
+    )
+
+
+def model_mismatch(collection: CollectionRow, model: str) -> PermanentJobError:
+    return PermanentJobError(
+        ErrorCode.MODEL_MISMATCH,
+        f"The collection {collection.name!r} was made with the model {collection.model!r}, not {model!r}. "
+        "Leave `model` out, or use another collection.",
+    )
