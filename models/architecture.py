@@ -14,7 +14,7 @@ from models.pictures import SIZE
 from models.sources import MODELS
 
 STARTER_CLIP = MODELS / "starter-clip"
-CONTEXT = 32  # tokens, both ends included: the longest name with a template has 27
+CONTEXT = 32  # tokens, both ends included: names need 13 at most, templates and a user's own words the rest
 WEIGHTS = "open_clip_model.safetensors"
 
 
