@@ -56,7 +56,7 @@ class ModelCache(Generic[R]):
         load: Callable[[ModelSpec], R],
         budget_bytes: int,
         *,
-        failure_seconds: float = 5.0,
+        failure_seconds: float = 30.0,
         free: Callable[[], None] = free_memory,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -65,7 +65,7 @@ class ModelCache(Generic[R]):
             load: makes a runtime; raises JobError, or an out-of-memory error as torch raised it.
             budget_bytes: for all loaded models together.
             failure_seconds: a failed load is answered from memory for this long, so that a queue full of jobs does
-                not try a broken model once a job.
+                not try a broken model, or wait for an absent hub (23 s), once a job.
             free: gives memory of dropped models back to the device.
         """
         self._load = load

@@ -62,16 +62,22 @@ def local_file(folder: Path, *names: str) -> Path:
 def hub_file(repository: str, revision: str | None, *names: str) -> Path:
     """The first of `names` that the hub repository has, from the local cache or downloaded.
 
-    Raises LoadFailure when it has none of them.
+    Raises LoadFailure when it has none of them, or the hub is switched off and the file is not here.
     """
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     for name in names:
         try:
             return Path(hf_hub_download(repository, name, revision=revision))
-        except LocalEntryNotFoundError:
-            raise
+        except LocalEntryNotFoundError as error:
+            if not HF_HUB_OFFLINE:
+                raise
+            raise LoadFailure(
+                f"{name} of the hub repository {repository!r} is not on this machine, and HF_HUB_OFFLINE keeps it "
+                "from the hub. Download it once without HF_HUB_OFFLINE, or point source to a local-dir."
+            ) from error
         except EntryNotFoundError:
             continue
     raise LoadFailure(
