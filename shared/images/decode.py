@@ -6,9 +6,10 @@ list of Pillow's plugins, and no other format can be reached. Safe to call from 
 """
 
 import struct
+import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -25,6 +26,7 @@ from pillow_heif import HeifImageFile
 from shared.errors import ErrorCode, PermanentJobError, RetryableJobError
 from shared.images.formats import PictureFormat, detect_format, webp_size
 from shared.images.jpeg import scans_exceed
+from shared.images.pressure import PixelBudget
 
 DECODER_ERRORS: tuple[type[Exception], ...] = (
     ArithmeticError,
@@ -62,6 +64,10 @@ _UPRIGHT: dict[int, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_PIXELS = PixelBudget(100_000_000)
+# An AVIF may hold far more pixels (up to libavif's own 268 megapixels, some 550 MB) than its container declares, which
+# shows only in decoding: so one at a time. Its decoder uses all cores by itself.
+_AVIF = threading.Lock()
 _WHITE = (255, 255, 255, 255)
 
 
@@ -113,9 +119,10 @@ def decode(data: bytes, limits: DecodeLimits, *, min_side: int | None = None) ->
         picture = open_picture(data, limits)
         if min_side is not None and kind is PictureFormat.JPEG:
             picture.draft(None, (2 * min_side, 2 * min_side))
-        picture.load()
-        check_size(picture.size, limits)  # again: a HEIC container may have declared another size than its pixels have
-        return _upright(_rgb(picture), _orientation(picture))
+        with _PIXELS.hold(picture.width * picture.height), _AVIF if kind is PictureFormat.AVIF else nullcontext():
+            picture.load()
+            check_size(picture.size, limits)  # again: a HEIC may have declared another size than its pixels have
+            return _upright(_rgb(picture), _orientation(picture))
 
 
 def open_picture(data: bytes, limits: DecodeLimits) -> ImageFile:

@@ -62,6 +62,7 @@ def picture_server() -> Iterator[PictureServer]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        request_queue_size = 128
         block_on_close = False
 
         def handle_error(self, *_: object) -> None:

@@ -40,6 +40,7 @@ def test_an_offset_beyond_a_day_is_none() -> None:
     assert taken_at(data) is None
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_no_exif_or_no_picture() -> None:
     for kind in ("JPEG", "PNG", "WEBP", "GIF", "HEIC"):
         assert taken_at(fake.encoded(fake.quarters(), kind)) is None
