@@ -15,8 +15,8 @@ import psutil
 from shared.errors import DarkroomError
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-SAME_START_SECONDS = 0.5
-"""A recorded start time and the kernel's may differ by a clock tick, never by this."""
+SAME_START_SECONDS = 2.0
+"""A recorded start time and the kernel's may differ by a corrected clock; no pid comes round again in this time."""
 
 
 class ChildFailed(DarkroomError):
@@ -34,6 +34,10 @@ class Identity:
     @classmethod
     def of(cls, pid: int) -> "Identity":
         return cls(pid, psutil.Process(pid).create_time())
+
+    @classmethod
+    def of_this_process(cls) -> "Identity":
+        return cls.of(os.getpid())
 
     def process(self) -> psutil.Process | None:
         """The running process, or None when it ended (a zombie has ended) or the pid is another's by now."""

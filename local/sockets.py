@@ -2,23 +2,30 @@
 
 import hashlib
 import os
+import random
 import socket
 import tempfile
 from pathlib import Path
 
 from shared.errors import ConfigurationError
 
+PORTS = (15_000, 32_000)
 LONGEST_SOCKET_PATH = 103
 """`sun_path` holds 108 bytes on Linux and 104 on macOS, with its closing zero."""
 LONGEST_SOCKET_NAME = len(".s.PGSQL.5432.lock")
 
 
 def free_port() -> int:
-    """A port on 127.0.0.1 that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port on 127.0.0.1 that nothing listens on now.
+
+    Below the range that the kernel hands to outgoing connections: one of those could take the port while its server
+    is being started again.
+    """
+    for _ in range(100):
+        port = random.randrange(*PORTS)
+        if port_is_free(port):
+            return port
+    raise ConfigurationError(f"No free port on 127.0.0.1 between {PORTS[0]} and {PORTS[1]}.")
 
 
 def port_is_free(port: int) -> bool:

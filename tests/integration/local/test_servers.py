@@ -8,7 +8,7 @@ import psycopg
 import pytest
 import redis
 import sqlalchemy
-from kombu import Connection
+from kombu.connection import Connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -45,7 +45,7 @@ def test_vectors_are_there(postgres_url: str) -> None:
 def test_redis_and_celery_take_the_same_url(empty_redis_url: str) -> None:
     with redis.Redis.from_url(empty_redis_url) as client:
         assert client.dbsize() == 0
-    with Connection(empty_redis_url) as broker:
+    with Connection(empty_redis_url) as broker:  # type: ignore[no-untyped-call]
         broker.ensure_connection(max_retries=1)
 
 
