@@ -10,7 +10,7 @@ import numpy as np
 from PIL.Image import Image
 
 from shared.model_registry import HUB, ModelSpec
-from workers.runtimes import torchvision_shim, weights
+from workers.runtimes import imports, weights
 from workers.runtimes.device import Compute
 from workers.runtimes.preprocess import Preprocess
 from workers.runtimes.protocol import Pixels, Vectors
@@ -34,7 +34,6 @@ class ClipRuntime:
             PermanentJobError, RetryableJobError: `model_load_failed`, with the reason and a fix.
         """
         started = time.monotonic()
-        torchvision_shim.install()
         with weights.loading(spec):
             module, config = _load(spec)
             text = config["text_cfg"]
@@ -78,15 +77,15 @@ def _load(spec: ModelSpec) -> tuple[Any, dict[str, Any]]:
         if not isinstance(config.get("model_cfg"), dict):
             raise weights.LoadFailure(f"its {_CONFIG} has no model_cfg. Export the folder with open_clip again.")
         checkpoint = weights.model_file(spec, *_WEIGHTS)
-        return _build(f"local-dir:{checkpoint.parent}", checkpoint, {}), config["model_cfg"]
+        model_cfg = config["model_cfg"]
+        return _build(f"local-dir:{checkpoint.parent}", model_cfg, checkpoint, {}), model_cfg
     name, tag = spec.source.split("/")
     return _load_named(name, tag, spec.revision)
 
 
 def _load_named(name: str, tag: str, revision: str | None) -> tuple[Any, dict[str, Any]]:
     """One of open_clip's own architectures with published weights."""
-    import open_clip
-
+    open_clip = imports.open_clip()
     config = open_clip.get_model_config(name)
     published = open_clip.get_pretrained_cfg(name, tag)
     if config is None or not published:
@@ -103,13 +102,12 @@ def _load_named(name: str, tag: str, revision: str | None) -> tuple[Any, dict[st
     names = (f"{file.rpartition('.')[0]}.safetensors",) if file else _WEIGHTS
     checkpoint = weights.hub_file(repository, revision, *names)
     preprocess = {key: value for key, value in published.items() if key != "size"}
-    return _build(name, checkpoint, preprocess), config
+    return _build(name, config, checkpoint, preprocess), config
 
 
-def _build(name: str, checkpoint: Path, preprocess: dict[str, Any]) -> Any:
+def _build(name: str, model_cfg: dict[str, Any], checkpoint: Path, preprocess: dict[str, Any]) -> Any:
     """Build without weights and load them ourselves: open_clip by itself would fall back to pickled ones."""
-    import open_clip
-
+    open_clip = imports.open_clip(model_cfg)
     log = logging.getLogger()
     log.addFilter(_no_false_alarm)
     try:
@@ -128,20 +126,18 @@ def _no_false_alarm(record: logging.LogRecord) -> bool:
 
 
 def _inference_steps(module: Any) -> list[Any]:
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
-    return list(image_transform_v2(PreprocessCfg(**module.visual.preprocess_cfg), is_train=False).transforms)
+    transform = imports.open_clip().transform
+    settings = transform.PreprocessCfg(**module.visual.preprocess_cfg)
+    return list(transform.image_transform_v2(settings, is_train=False).transforms)
 
 
 def _tokenizer(spec: ModelSpec, text: dict[str, Any], context: int) -> Tokenizer:
     """The model's tokenizer: from its own `tokenizer.json` where that says it all, else as open_clip builds it."""
-    import open_clip
-    from open_clip.tokenizer import get_clean_fn
-
+    open_clip = imports.open_clip()
     plain = not text.get("tokenizer_mode") and not set(text.get("tokenizer_kwargs") or {}) - {"clean"}
     if spec.folder is not None and text.get("hf_tokenizer_name") and plain:
         file, settings = (weights.local_file(spec.folder, name) for name in _TOKENIZER_FILES)
-        clean = get_clean_fn((text.get("tokenizer_kwargs") or {}).get("clean", "whitespace"))
+        clean = open_clip.tokenizer.get_clean_fn((text.get("tokenizer_kwargs") or {}).get("clean", "whitespace"))
         return FileTokenizer(file, context, _pad_token(weights.read_config(settings)), clean)
     name = spec.source if spec.folder is not None or spec.source.startswith(HUB) else spec.source.split("/")[0]
     return LibraryTokenizer(open_clip.get_tokenizer(name), context)

@@ -9,7 +9,7 @@ from PIL.Image import Image
 
 from shared.errors import ErrorCode, PermanentJobError
 from shared.model_registry import HUB, ModelSpec
-from workers.runtimes import torchvision_shim, weights
+from workers.runtimes import imports, weights
 from workers.runtimes.device import Compute
 from workers.runtimes.preprocess import Preprocess
 from workers.runtimes.protocol import Pixels, Vectors
@@ -31,7 +31,6 @@ class TimmRuntime:
             PermanentJobError, RetryableJobError: `model_load_failed`, with the reason and a fix.
         """
         started = time.monotonic()
-        torchvision_shim.install()
         with weights.loading(spec):
             module = _load(spec)
             self.dimension = int(module.num_features)
@@ -67,8 +66,7 @@ class TimmRuntime:
 
 def _load(spec: ModelSpec) -> Any:
     """The module with its weights in fp32 on the CPU. timm loads whichever file `file` names, so it is ours."""
-    import timm
-
+    timm = imports.timm()
     if spec.folder is not None or spec.source.startswith(HUB):
         config = weights.model_file(spec, _CONFIG)
         weights.read_config(config)
@@ -83,8 +81,6 @@ def _load(spec: ModelSpec) -> Any:
 
 
 def _inference_steps(module: Any) -> list[Any]:
-    import timm.data
-
-    data: Any = timm.data
+    data = imports.timm().data
     transform = data.create_transform(**data.resolve_model_data_config(module), is_training=False)
     return list(transform.transforms)
