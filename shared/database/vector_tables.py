@@ -14,7 +14,7 @@ from shared.database.base import Base
 
 
 class Item(Base):
-    """One item. Each large collection has an HNSW index of its own over this table, made by `PgVectorStore.optimize`."""
+    """One item. A large collection has an HNSW index of its own over this table, made by `PgVectorStore.optimize`."""
 
     __tablename__ = "items"
 

@@ -1,0 +1,213 @@
+"""The vector store inside Postgres (pgvector >= 0.8): one table, exact scans, HNSW for large collections."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import psycopg
+from pgvector.psycopg.vector import register_vector_info
+from psycopg import sql
+from psycopg.rows import tuple_row
+from psycopg.types import TypeInfo
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+
+from shared.errors import ConfigurationError, DependencyUnavailable, LeaseLost
+from shared.vectors import pgvector_index as hnsw
+from shared.vectors import pgvector_sql as statements
+from shared.vectors.filter_nodes import Filter
+from shared.vectors.points import check_vector, checked_points, payload_json
+from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, Vector
+
+INDEX_THRESHOLD = 5_000
+"""Items above which a collection gets an HNSW index; an exact scan of fewer takes a few milliseconds."""
+MAX_SCAN_TUPLES = 40_000
+"""Entries that an index scan visits for a filter before the search falls back to an exact one."""
+MIN_EF_SEARCH, MAX_EF_SEARCH = 100, 1_000
+"""pgvector takes 1 to 1,000."""
+
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+
+class PgVectorStore:
+    """See `VectorStore`. `pool` is lent: whoever opened it closes it. Tables: `shared/database/vector_tables.py`."""
+
+    def __init__(self, pool: ConnectionPool[Any], *, index_threshold: int = INDEX_THRESHOLD) -> None:
+        self._pool = pool
+        self._index_threshold = index_threshold
+        self._vector_type: TypeInfo | None = None
+
+    def create_collection(self, collection: CollectionRef) -> None:
+        """Nothing to do: a collection is the rows that carry its id."""
+
+    def drop_collection(self, collection: CollectionRef) -> None:
+        with _reachable():
+            hnsw.drop(self._pool, collection)
+        with self._transaction() as cursor:
+            statement = sql.SQL("DELETE FROM items WHERE {}").format(hnsw.in_collection(collection))
+            cursor.execute(statement, prepare=False)
+
+    def upsert(self, collection: CollectionRef, points: Sequence[Point], *, fence: Fence | None = None) -> None:
+        chosen = checked_points(collection, points)
+        rows = {
+            "collection": collection.id,
+            "ids": [point.id for point in chosen],
+            "vectors": [np.asarray(point.vector, dtype=np.float32) for point in chosen],
+            "payloads": [payload_json(point) for point in chosen],
+            "texts": [point.text for point in chosen],
+            "hashes": [point.content_hash for point in chosen],
+            "versions": [point.version for point in chosen],
+        }
+        with self._transaction(fence) as cursor:
+            if chosen:
+                cursor.execute(statements.UPSERT, rows, prepare=False)
+
+    def touch(
+        self, collection: CollectionRef, hashes: Mapping[str, str], *, version: int, fence: Fence | None = None
+    ) -> set[str]:
+        params = {"collection": collection.id, "ids": list(hashes), "hashes": list(hashes.values()), "version": version}
+        with self._transaction(fence) as cursor:
+            return {id for (id,) in cursor.execute(statements.TOUCH, params, prepare=False)}
+
+    def delete(
+        self, collection: CollectionRef, ids: Collection[str], *, version: int | None = None, fence: Fence | None = None
+    ) -> None:
+        params = {"collection": collection.id, "ids": sorted(set(ids)), "version": version}
+        with self._transaction(fence) as cursor:
+            cursor.execute(statements.DELETE if version is None else statements.MARK_DELETED, params, prepare=False)
+
+    def delete_where(self, collection: CollectionRef, filter: Filter, *, version: int | None = None) -> None:
+        query, params = statements.delete_where(collection, filter, marked=version is not None)
+        with self._transaction() as cursor:
+            cursor.execute(query, {**params, "version": version}, prepare=False)
+
+    def forget_deleted(self, collection: CollectionRef, *, before_version: int) -> None:
+        with self._transaction() as cursor:
+            params = {"collection": collection.id, "version": before_version}
+            cursor.execute(statements.FORGET_DELETED, params, prepare=False)
+
+    def get(
+        self, collection: CollectionRef, ids: Collection[str], *, with_vectors: bool = False
+    ) -> dict[str, StoredPoint]:
+        params = {"collection": collection.id, "ids": list(ids)}
+        with self._transaction() as cursor:
+            rows = cursor.execute(statements.get(with_vectors), params, prepare=False).fetchall()
+        return {row[0]: _stored(row) for row in rows}
+
+    def content_hashes(self, collection: CollectionRef, ids: Collection[str]) -> dict[str, str]:
+        params = {"collection": collection.id, "ids": list(ids)}
+        with self._transaction() as cursor:
+            return dict(cursor.execute(statements.CONTENT_HASHES, params, prepare=False).fetchall())
+
+    def search(
+        self,
+        collection: CollectionRef,
+        vector: Vector,
+        *,
+        top_k: int,
+        offset: int = 0,
+        filter: Filter | None = None,
+        min_score: float | None = None,
+        with_vectors: bool = False,
+        exclude_ids: Collection[str] = (),
+    ) -> list[Hit]:
+        check_vector(collection, vector, "The query vector")
+        limit = offset + top_k
+        common = {"vector": np.asarray(vector, dtype=np.float32), "exclude": list(exclude_ids), "limit": limit}
+        with self._transaction() as cursor:
+            cursor.execute(statements.TUNE_SCAN, _scan_settings(limit), prepare=False)
+            query, params = statements.nearest(collection, filter, exact=False, with_vectors=with_vectors)
+            rows = cursor.execute(query, {**params, **common}, prepare=False).fetchall()
+            # The index may have given up on a selective filter before it found enough.
+            if len(rows) < limit and hnsw.is_ready(cursor.connection, collection):
+                query, params = statements.nearest(collection, filter, exact=True, with_vectors=with_vectors)
+                rows = cursor.execute(query, {**params, **common}, prepare=False).fetchall()
+        hits = sorted((_hit(row) for row in rows), key=lambda hit: (-hit.score, hit.id))
+        return [hit for hit in hits if min_score is None or hit.score >= min_score][offset:]
+
+    def list_items(
+        self,
+        collection: CollectionRef,
+        *,
+        filter: Filter | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        with_vectors: bool = False,
+    ) -> Page:
+        query, params = statements.list_page(collection, filter, with_vectors)
+        with self._transaction() as reader:
+            after = {"cursor": cursor or "", "limit": limit + 1}
+            rows = reader.execute(query, {**params, **after}, prepare=False).fetchall()
+        points = [_stored(row) for row in rows[:limit]]
+        return Page(points, points[-1].id if len(rows) > limit else None)
+
+    def count(self, collection: CollectionRef, *, filter: Filter | None = None) -> int:
+        query, params = statements.count(collection, filter)
+        return int(self._value(query, params))
+
+    def size_bytes(self, collection: CollectionRef) -> int:
+        return int(self._value(statements.SIZE, {"collection": collection.id, "index": hnsw.index_name(collection)}))
+
+    def optimize(self, collection: CollectionRef) -> bool:
+        """Build the HNSW index of a collection of more than `index_threshold` items.
+
+        The build is fastest while the graph fits into the server's `maintenance_work_mem`. Vectors of more than 2,000
+        components cannot be indexed and are always scanned.
+        """
+        if collection.dimension > hnsw.MAX_DIMENSION:
+            return False
+        if not self._value(statements.holds_more(collection), {"threshold": self._index_threshold}):
+            return False
+        with _reachable():
+            return hnsw.build(self._pool, collection)
+
+    def ping(self) -> None:
+        self._value(sql.SQL("SELECT 1"), {})
+
+    def _value(self, query: sql.SQL | sql.Composed, params: dict[str, Any]) -> Any:
+        with self._transaction() as cursor:
+            row = cursor.execute(query, params, prepare=False).fetchone()
+        return row[0] if row else None
+
+    @contextmanager
+    def _transaction(self, fence: Fence | None = None) -> Iterator[Cursor]:
+        """A cursor in a transaction of its own; with a fence, while the attempt owns its job, and keeps it."""
+        with _reachable(), self._pool.connection() as connection, connection.transaction():
+            self._adapt(connection)
+            with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
+                if fence is not None:
+                    owned = cursor.execute(statements.OWNS_JOB, (fence.job_id, fence.attempt), prepare=False)
+                    if owned.fetchone() is None:
+                        raise LeaseLost(f"attempt {fence.attempt} no longer owns job {fence.job_id}")
+                yield cursor
+
+    def _adapt(self, connection: psycopg.Connection[Any]) -> None:
+        """Teach the connection object (not the session) to send and read vectors in binary."""
+        if self._vector_type is None:
+            self._vector_type = TypeInfo.fetch(connection, "vector")
+        if self._vector_type is None:
+            raise ConfigurationError("The database has no pgvector: run CREATE EXTENSION vector.")
+        register_vector_info(connection, self._vector_type)
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed) as error:
+        raise DependencyUnavailable(f"Postgres does not answer: {error}") from error
+
+
+def _scan_settings(limit: int) -> dict[str, str]:
+    ef_search = min(max(2 * limit, MIN_EF_SEARCH), MAX_EF_SEARCH)
+    return {"ef": str(ef_search), "tuples": str(MAX_SCAN_TUPLES)}
+
+
+def _stored(row: tuple[Any, ...]) -> StoredPoint:
+    id, payload, text, content_hash, version, vector = row
+    return StoredPoint(id, payload, text, content_hash, version, None if vector is None else vector.to_numpy())
+
+
+def _hit(row: tuple[Any, ...]) -> Hit:
+    id, payload, text, _, _, vector, distance = row
+    return Hit(id, 1.0 - distance, payload, text, None if vector is None else vector.to_numpy())

@@ -1,0 +1,169 @@
+"""What a vector store can do. Calls block: workers call it directly, the API from a thread pool.
+
+A store knows a collection by its id alone. The id is a UUID that only the tenant's own row in `collections` yields, so
+whoever resolves (tenant, name) decides who may read what.
+
+Write order. A point's `version` grows with the time its job was submitted; a write never replaces, and a delete never
+removes, what was stored with a higher version: the last submitted wins, whatever order workers run in. A delete with a
+version leaves a mark behind, so that an earlier job that runs later cannot bring the item back.
+"""
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.vectors.filter_nodes import Filter
+
+Vector = NDArray[np.float32]
+"""Shape (d,), unit length."""
+
+
+@dataclass(frozen=True)
+class CollectionRef:
+    """A collection as its row names it. `dimension`: components of every vector in it."""
+
+    id: uuid.UUID
+    dimension: int
+    distance: Literal["cosine"] = "cosine"
+
+
+@dataclass(frozen=True)
+class Fence:
+    """The attempt a write belongs to: it must still own its job when the write happens."""
+
+    job_id: uuid.UUID
+    attempt: int
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """An item to store. `id`: 1 to 512 characters; `version`: 0 to 2^60 - 1; `content_hash`: of what made it."""
+
+    id: str
+    vector: Vector
+    payload: dict[str, Any] = field(default_factory=dict)
+    text: str | None = None
+    content_hash: str | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class StoredPoint:
+    """An item as it is stored; `vector` only where it was asked for."""
+
+    id: str
+    payload: dict[str, Any]
+    text: str | None
+    content_hash: str | None
+    version: int
+    vector: Vector | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Hit:
+    """An item that a search found. `score`: cosine, -1 to 1."""
+
+    id: str
+    score: float
+    payload: dict[str, Any]
+    text: str | None = None
+    vector: Vector | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some items; `next_cursor` goes into the next call, None at the end."""
+
+    points: list[StoredPoint]
+    next_cursor: str | None
+
+
+class VectorStore(Protocol):
+    """Collections of points.
+
+    Every method raises DependencyUnavailable when the store cannot be reached. Those that take vectors raise
+    PermanentJobError: `model_mismatch` for a wrong dimension, `invalid_input` for what cannot be stored.
+    """
+
+    def create_collection(self, collection: CollectionRef) -> None:
+        """Make room for a collection; nothing happens when it is there."""
+
+    def drop_collection(self, collection: CollectionRef) -> None:
+        """Remove a collection with all its points; nothing happens when it is not there."""
+
+    def upsert(self, collection: CollectionRef, points: Sequence[Point], *, fence: Fence | None = None) -> None:
+        """Store points, each over what has its id and no higher version.
+
+        Raises LeaseLost, and stores nothing, when `fence` no longer owns its job.
+        """
+
+    def touch(
+        self, collection: CollectionRef, hashes: Mapping[str, str], *, version: int, fence: Fence | None = None
+    ) -> set[str]:
+        """Confirm unchanged items: the ids whose stored content hash is the one given, now stored with `version`
+        at least. A job that skips an item has to touch it, or an earlier job that runs later would win over it.
+        """
+
+    def delete(
+        self, collection: CollectionRef, ids: Collection[str], *, version: int | None = None, fence: Fence | None = None
+    ) -> None:
+        """Remove items, except those stored with a version above `version`. Without one: all, leaving no mark."""
+
+    def delete_where(self, collection: CollectionRef, filter: Filter, *, version: int | None = None) -> None:
+        """Remove the items that match, under the same rule of versions as `delete`."""
+
+    def forget_deleted(self, collection: CollectionRef, *, before_version: int) -> None:
+        """Drop the marks of deletes below a version, once no job submitted before them can still run."""
+
+    def get(
+        self, collection: CollectionRef, ids: Collection[str], *, with_vectors: bool = False
+    ) -> dict[str, StoredPoint]:
+        """The items that exist, by id."""
+
+    def content_hashes(self, collection: CollectionRef, ids: Collection[str]) -> dict[str, str]:
+        """The content hashes of the items that exist and have one, by id."""
+
+    def search(
+        self,
+        collection: CollectionRef,
+        vector: Vector,
+        *,
+        top_k: int,
+        offset: int = 0,
+        filter: Filter | None = None,
+        min_score: float | None = None,
+        with_vectors: bool = False,
+        exclude_ids: Collection[str] = (),
+    ) -> list[Hit]:
+        """The nearest items, best first, equal scores by id. `vector`: (d,), of any length but zero."""
+
+    def list_items(
+        self,
+        collection: CollectionRef,
+        *,
+        filter: Filter | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        with_vectors: bool = False,
+    ) -> Page:
+        """A page of items in an order of the store's own that does not change (pgvector: by id), so that an item
+        that stays is seen exactly once whatever is written between pages.
+        """
+
+    def count(self, collection: CollectionRef, *, filter: Filter | None = None) -> int:
+        """The number of items (that match)."""
+
+    def size_bytes(self, collection: CollectionRef) -> int:
+        """Bytes that the collection takes, its index included; an estimate."""
+
+    def optimize(self, collection: CollectionRef) -> bool:
+        """Build or repair what makes a large collection fast to search. Call it after large writes; it may take
+        minutes. Returns whether anything was built.
+        """
+
+    def ping(self) -> None:
+        """Return when the store answers."""

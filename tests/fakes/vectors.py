@@ -1,0 +1,152 @@
+"""A vector store in memory: exact, with the reference filter. The contract suite holds it to the same promises."""
+
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from shared.errors import LeaseLost
+from shared.vectors.filter_nodes import AllOf, Filter, matches
+from shared.vectors.points import check_vector, checked_points, payload_json
+from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, Vector
+
+
+class MemoryVectorStore:
+    """See `VectorStore`. `owns_job`: whether an attempt still owns its job; by default every one does."""
+
+    def __init__(self, owns_job: Callable[[Fence], bool] = lambda _: True) -> None:
+        self._owns_job = owns_job
+        self._collections: dict[uuid.UUID, dict[str, StoredPoint]] = {}
+        self._deleted: dict[tuple[uuid.UUID, str], int] = {}
+
+    def create_collection(self, collection: CollectionRef) -> None:
+        self._collections.setdefault(collection.id, {})
+
+    def drop_collection(self, collection: CollectionRef) -> None:
+        self._collections.pop(collection.id, None)
+        self._deleted = {key: version for key, version in self._deleted.items() if key[0] != collection.id}
+
+    def upsert(self, collection: CollectionRef, points: Sequence[Point], *, fence: Fence | None = None) -> None:
+        chosen = checked_points(collection, points)
+        for point in chosen:
+            payload_json(point)
+        self._check(fence)
+        for point in chosen:
+            if self._version(collection, point.id) <= point.version:
+                self._deleted.pop((collection.id, point.id), None)
+                self._items(collection)[point.id] = StoredPoint(
+                    point.id, dict(point.payload), point.text, point.content_hash, point.version, point.vector
+                )
+
+    def touch(
+        self, collection: CollectionRef, hashes: Mapping[str, str], *, version: int, fence: Fence | None = None
+    ) -> set[str]:
+        self._check(fence)
+        items = self._items(collection)
+        same = {id for id, hash in hashes.items() if id in items and items[id].content_hash == hash}
+        for id in same:
+            items[id] = replace(items[id], version=max(items[id].version, version))
+        return same
+
+    def delete(
+        self, collection: CollectionRef, ids: Collection[str], *, version: int | None = None, fence: Fence | None = None
+    ) -> None:
+        self._check(fence)
+        for id in ids:
+            if version is None or self._version(collection, id) <= version:
+                self._items(collection).pop(id, None)
+                if version is not None:
+                    self._deleted[collection.id, id] = version
+
+    def delete_where(self, collection: CollectionRef, filter: Filter, *, version: int | None = None) -> None:
+        found = [point.id for point in self._items(collection).values() if matches(filter, point.payload)]
+        self.delete(collection, found, version=version)
+
+    def forget_deleted(self, collection: CollectionRef, *, before_version: int) -> None:
+        self._deleted = {
+            key: version
+            for key, version in self._deleted.items()
+            if key[0] != collection.id or version >= before_version
+        }
+
+    def get(
+        self, collection: CollectionRef, ids: Collection[str], *, with_vectors: bool = False
+    ) -> dict[str, StoredPoint]:
+        items = self._items(collection)
+        return {id: _shown(items[id], with_vectors) for id in ids if id in items}
+
+    def content_hashes(self, collection: CollectionRef, ids: Collection[str]) -> dict[str, str]:
+        found = self.get(collection, ids)
+        return {id: point.content_hash for id, point in found.items() if point.content_hash is not None}
+
+    def search(
+        self,
+        collection: CollectionRef,
+        vector: Vector,
+        *,
+        top_k: int,
+        offset: int = 0,
+        filter: Filter | None = None,
+        min_score: float | None = None,
+        with_vectors: bool = False,
+        exclude_ids: Collection[str] = (),
+    ) -> list[Hit]:
+        check_vector(collection, vector, "The query vector")
+        unit = vector / np.linalg.norm(vector)
+        found = [point for point in self._matching(collection, filter) if point.id not in exclude_ids]
+        hits = [
+            Hit(point.id, _cosine(unit, point), point.payload, point.text, point.vector if with_vectors else None)
+            for point in found
+        ]
+        hits.sort(key=lambda hit: (-hit.score, hit.id))
+        return [hit for hit in hits if min_score is None or hit.score >= min_score][offset : offset + top_k]
+
+    def list_items(
+        self,
+        collection: CollectionRef,
+        *,
+        filter: Filter | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        with_vectors: bool = False,
+    ) -> Page:
+        found = sorted(self._matching(collection, filter), key=lambda point: point.id)
+        rest = [_shown(point, with_vectors) for point in found if point.id > (cursor or "")]
+        return Page(rest[:limit], rest[limit - 1].id if len(rest) > limit else None)
+
+    def count(self, collection: CollectionRef, *, filter: Filter | None = None) -> int:
+        return len(self._matching(collection, filter))
+
+    def size_bytes(self, collection: CollectionRef) -> int:
+        return len(self._items(collection)) * collection.dimension * 4
+
+    def optimize(self, collection: CollectionRef) -> bool:
+        return False
+
+    def ping(self) -> None:
+        """Always there."""
+
+    def _check(self, fence: Fence | None) -> None:
+        if fence is not None and not self._owns_job(fence):
+            raise LeaseLost(f"attempt {fence.attempt} no longer owns job {fence.job_id}")
+
+    def _items(self, collection: CollectionRef) -> dict[str, StoredPoint]:
+        return self._collections.setdefault(collection.id, {})
+
+    def _version(self, collection: CollectionRef, id: str) -> int:
+        stored = self._items(collection).get(id)
+        return stored.version if stored else self._deleted.get((collection.id, id), -1)
+
+    def _matching(self, collection: CollectionRef, filter: Filter | None) -> list[StoredPoint]:
+        wanted = filter or AllOf(())
+        return [point for point in self._items(collection).values() if matches(wanted, point.payload)]
+
+
+def _shown(point: StoredPoint, with_vectors: bool) -> StoredPoint:
+    return point if with_vectors else replace(point, vector=None)
+
+
+def _cosine(unit: Vector, point: StoredPoint) -> float:
+    assert point.vector is not None
+    return float(np.dot(unit, point.vector)) / float(np.linalg.norm(point.vector))
