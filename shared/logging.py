@@ -1,66 +1,72 @@
-"""Structured logs, the same from every process: one JSON object a line on stderr, with what is bound to the context."""
+"""Structured logs of every process: one JSON object a line, to stderr, with whatever context is bound.
+
+Bind what a block of work is about with `structlog.contextvars.bound_contextvars(job_id=…)`; the API binds `request_id`
+for each request. Log events are short names (`ring_failed`), never sentences; values carry no secret.
+"""
 
 import logging
-import os
 import sys
 from typing import Any
 
+import orjson
 import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from shared.settings import Settings
 
-BoundLogger = structlog.stdlib.BoundLogger
+_NOISY = {"uvicorn.access": logging.WARNING, "httpx": logging.WARNING, "httpcore": logging.WARNING}
 
 
 def configure_logging(settings: Settings, *, role: str) -> None:
-    """Send Darkroom's and every library's lines through one pipeline. Call once a process.
+    """Set up logging for this process. Call it once as the process starts, and again in a forked child.
 
     Args:
-        role: which process this is (`api`, `worker`, `sweeper`), on every line.
+        role: what the process is (`api`, `worker`, `sweeper`); stands in every line.
     """
-    shared: list[Any] = [
+    level = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        structlog.processors.format_exc_info,
+        _constant(role=role),
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    as_json = settings.log_format == "json"
+    finish: list[Processor] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(serializer=_dumps)]
+        if as_json
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, *finish],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    renderer: Any = structlog.processors.JSONRenderer()
-    if settings.log_format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[_add_process(role), structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
+    _route_standard_logging(level, shared, finish)
+
+
+def _route_standard_logging(level: int, shared: list[Processor], finish: list[Processor]) -> None:
+    """Lines of libraries (uvicorn, celery, redis) look like our own."""
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder()],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *finish],
     )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(settings.log_level.upper())
-    for noisy in (
-        "httpx",
-        "httpcore",
-        "kombu",
-        "amqp",
-        "asyncio",
-        "PIL",
-        "celery.utils.functional",
-        "celery.bootsteps",
-    ):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    root.setLevel(max(level, logging.INFO))
+    for name, least in _NOISY.items():
+        logging.getLogger(name).setLevel(max(level, least))
 
 
-def _add_process(role: str) -> structlog.typing.Processor:
-    def add(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        event["role"] = role
-        event["pid"] = os.getpid()
+def _constant(**values: Any) -> Processor:
+    def add(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+        event.update(values)
         return event
 
     return add
+
+
+def _dumps(event: Any, **_: Any) -> str:
+    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
