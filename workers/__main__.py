@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None) -> int:
         app.conf.worker_pool_start_method = "spawn"
     app.worker_main(
         [
+            "--quiet",
             "worker",
             f"--hostname={options.name}@%h",
             f"--queues={options.queues}",
@@ -27,7 +28,6 @@ def main(argv: list[str] | None = None) -> int:
             "--events",
             "--without-gossip",
             "--without-mingle",
-            f"--loglevel={app.conf.get('darkroom_log_level', 'WARNING')}",
         ]
     )
     return 0

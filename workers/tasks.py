@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from celery import Celery, Task
-from celery.signals import celeryd_init, worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import celeryd_init, setup_logging, worker_process_init, worker_ready, worker_shutting_down
 from shared.logging import configure_logging
 
 from shared.contracts.registry import QUEUES
@@ -54,19 +54,22 @@ class _Life:
         self._settings = settings
 
     def connect(self) -> None:
+        setup_logging.connect(self._log, weak=False)  # Celery then leaves logging alone
         celeryd_init.connect(self._before_pool, weak=False)
         worker_process_init.connect(self._in_child, weak=False)
         worker_ready.connect(self._ready, weak=False)
         worker_shutting_down.connect(self._drain, weak=False)
 
-    def _before_pool(self, sender: str, **_: Any) -> None:
+    def _log(self, **_: Any) -> None:
         configure_logging(self._settings, role="worker")
+
+    def _before_pool(self, sender: str, **_: Any) -> None:
         folder = tempfile.mkdtemp(prefix="darkroom-worker-")
         os.environ[DRAIN_FLAG] = str(Path(folder, "drain"))
         os.environ["DARKROOM_NODE"] = sender
 
     def _in_child(self, **_: Any) -> None:
-        configure_logging(self._settings, role="worker")
+        self._log()
         flag = Path(os.environ[DRAIN_FLAG])
         node = os.environ["DARKROOM_NODE"]
         WorkerProcess.start(self._app, self._settings, node=node, draining_for=lambda: _age_seconds(flag))

@@ -20,7 +20,7 @@ def celery_settings(broker_url: str, *, drain_seconds: float = 25.0) -> dict[str
     longest = max(hard_limit_seconds(queue) for queue in QUEUES)
     settings: dict[str, Any] = {
         "broker_url": broker_url,
-        "task_queues": [Queue(name, routing_key=name) for name in QUEUES],
+        "task_queues": [_queue(name) for name in QUEUES],
         "task_create_missing_queues": True,
         "task_acks_late": True,
         "task_acks_on_failure": True,
@@ -57,3 +57,7 @@ def celery_settings(broker_url: str, *, drain_seconds: float = 25.0) -> dict[str
             "unacked_restore_throttle": 1,
         }
     return settings
+
+
+def _queue(name: str) -> Queue:
+    return Queue(name, routing_key=name)  # type: ignore[no-untyped-call]

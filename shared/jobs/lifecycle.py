@@ -90,7 +90,7 @@ _CLAIM = """
 WITH open_queue AS (
   SELECT %(queue)s::text AS name WHERE NOT EXISTS (SELECT 1 FROM queues WHERE name = %(queue)s AND paused)
 ), named AS MATERIALIZED (
-  SELECT id, kind, batch_key, crashes, priority, 0 AS rank, next_run_at AS since
+  SELECT id, kind, batch_key, crashes + (state = 'running')::int AS crashes, priority, 0 AS rank, next_run_at AS since
   FROM jobs
   WHERE id = %(named)s AND queue = (SELECT name FROM open_queue)
     AND ((state = 'queued' AND next_run_at <= now())

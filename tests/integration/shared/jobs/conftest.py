@@ -40,7 +40,16 @@ def add_job(connection: Connection, **columns: Any) -> uuid.UUID:
 
 def pass_time(connection: Connection, seconds: float) -> None:
     """Move every clock of every job back, which is as good as waiting."""
-    columns = "created_at next_run_at started_at completed_at expires_at lease_until deadline_at cancel_at".split()
+    columns = [
+        "created_at",
+        "next_run_at",
+        "started_at",
+        "completed_at",
+        "expires_at",
+        "lease_until",
+        "deadline_at",
+        "cancel_at",
+    ]
     moved = ", ".join(f"{name} = {name} - make_interval(secs => %(seconds)s)" for name in columns)
     connection.execute(f"UPDATE jobs SET {moved}", {"seconds": seconds})
 
