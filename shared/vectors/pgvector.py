@@ -10,11 +10,12 @@ from pgvector.psycopg.vector import register_vector_info
 from psycopg import sql
 from psycopg.rows import tuple_row
 from psycopg.types import TypeInfo
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+from psycopg_pool import ConnectionPool
 
-from shared.errors import ConfigurationError, DependencyUnavailable, LeaseLost
+from shared.errors import ConfigurationError
 from shared.vectors import pgvector_index as hnsw
 from shared.vectors import pgvector_sql as statements
+from shared.vectors.fencing import hold_job, postgres_reachable
 from shared.vectors.filter_nodes import Filter
 from shared.vectors.points import check_vector, checked_points, payload_json
 from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, Vector
@@ -41,7 +42,7 @@ class PgVectorStore:
         """Nothing to do: a collection is the rows that carry its id."""
 
     def drop_collection(self, collection: CollectionRef) -> None:
-        with _reachable():
+        with postgres_reachable():
             hnsw.drop(self._pool, collection)
         with self._transaction() as cursor:
             statement = sql.SQL("DELETE FROM items WHERE {}").format(hnsw.in_collection(collection))
@@ -158,7 +159,7 @@ class PgVectorStore:
             return False
         if not self._value(statements.holds_more(collection), {"threshold": self._index_threshold}):
             return False
-        with _reachable():
+        with postgres_reachable():
             return hnsw.build(self._pool, collection)
 
     def ping(self) -> None:
@@ -172,13 +173,11 @@ class PgVectorStore:
     @contextmanager
     def _transaction(self, fence: Fence | None = None) -> Iterator[Cursor]:
         """A cursor in a transaction of its own; with a fence, while the attempt owns its job, and keeps it."""
-        with _reachable(), self._pool.connection() as connection, connection.transaction():
+        with postgres_reachable(), self._pool.connection() as connection, connection.transaction():
             self._adapt(connection)
+            if fence is not None:
+                hold_job(connection, fence)
             with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
-                if fence is not None:
-                    owned = cursor.execute(statements.OWNS_JOB, (fence.job_id, fence.attempt), prepare=False)
-                    if owned.fetchone() is None:
-                        raise LeaseLost(f"attempt {fence.attempt} no longer owns job {fence.job_id}")
                 yield cursor
 
     def _adapt(self, connection: psycopg.Connection[Any]) -> None:
@@ -188,14 +187,6 @@ class PgVectorStore:
         if self._vector_type is None:
             raise ConfigurationError("The database has no pgvector: run CREATE EXTENSION vector.")
         register_vector_info(connection, self._vector_type)
-
-
-@contextmanager
-def _reachable() -> Iterator[None]:
-    try:
-        yield
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed) as error:
-        raise DependencyUnavailable(f"Postgres does not answer: {error}") from error
 
 
 def _scan_settings(limit: int) -> dict[str, str]:

@@ -12,8 +12,6 @@ from shared.vectors.protocol import CollectionRef
 LIVE = sql.SQL("embedding IS NOT NULL")
 Statement = tuple[sql.Composed, dict[str, Any]]
 
-OWNS_JOB = sql.SQL("SELECT 1 FROM jobs WHERE id = %s AND attempt = %s AND state = 'running' FOR SHARE")
-
 UPSERT = sql.SQL(
     """
     INSERT INTO items (collection_id, item_id, embedding, payload, text, content_hash, version)

@@ -1,0 +1,102 @@
+"""How an item lies in Qdrant, and how it is read back.
+
+A point's id is uuid5(collection, item id), since Qdrant takes no text; the item's own id and payload lie inside the
+point's payload. The version is kept in two halves: Qdrant compares numbers as doubles, which tell 60-bit integers apart
+only so far. A deleted item is a point without a vector, so no search finds it.
+"""
+
+import uuid
+from typing import Any
+
+import numpy as np
+from qdrant_client import models
+
+from shared.vectors.filter_nodes import Filter
+from shared.vectors.filter_qdrant import compile_qdrant
+from shared.vectors.protocol import CollectionRef, Hit, Point, StoredPoint, Vector
+
+VECTOR = "image"
+HALF = 2**30
+LIVE: list[models.Condition] = [models.FieldCondition(key="deleted", match=models.MatchValue(value=True))]
+"""What must not hold for an item to be there."""
+
+
+def point_id(collection: CollectionRef, id: str) -> str:
+    """The id of an item's point."""
+    return str(uuid.uuid5(collection.id, id))
+
+
+def to_qdrant(collection: CollectionRef, point: Point) -> models.PointStruct:
+    """The point to store for an item."""
+    payload = {"id": point.id, "payload": point.payload, "text": point.text, "hash": point.content_hash}
+    return models.PointStruct(
+        id=point_id(collection, point.id),
+        vector={VECTOR: point.vector.tolist()},
+        payload=payload | version_fields(point.version),
+    )
+
+
+def deleted(collection: CollectionRef, id: str, version: int) -> models.PointStruct:
+    """The mark that a deleted item leaves."""
+    payload = {"id": id, "deleted": True} | version_fields(version)
+    return models.PointStruct(id=point_id(collection, id), vector={}, payload=payload)
+
+
+def version_fields(version: int) -> dict[str, int]:
+    """A version in two halves that a double holds exactly."""
+    high, low = divmod(version, HALF)
+    return {"high": high, "low": low}
+
+
+def not_above(version: int) -> models.Filter:
+    """Points whose version is at most `version`."""
+    high, low = divmod(version, HALF)
+    same_high = models.FieldCondition(key="high", match=models.MatchValue(value=high))
+    return models.Filter(
+        should=[
+            models.FieldCondition(key="high", range=models.Range(lt=high)),
+            models.Filter(must=[same_high, models.FieldCondition(key="low", range=models.Range(lte=low))]),
+        ]
+    )
+
+
+def live(filter: Filter | None, *others: models.Condition) -> models.Filter:
+    """Items that are there, match the filter, and satisfy the other conditions."""
+    wanted = [] if filter is None else [compile_qdrant(filter, ("payload",))]
+    return models.Filter(must=[*wanted, *others], must_not=LIVE)
+
+
+def to_stored(record: models.Record) -> StoredPoint:
+    """An item as it is stored."""
+    payload: dict[str, Any] = record.payload or {}
+    return StoredPoint(
+        payload["id"],
+        payload.get("payload") or {},
+        payload.get("text"),
+        payload.get("hash"),
+        payload["high"] * HALF + payload["low"],
+        _vector(record.vector),
+    )
+
+
+def to_hit(scored: models.ScoredPoint) -> Hit:
+    """A found item. Scores are rounded to 6 digits: a single float's error must not order equal vectors."""
+    payload: dict[str, Any] = scored.payload or {}
+    return Hit(
+        payload["id"],
+        round(scored.score, 6),
+        payload.get("payload") or {},
+        payload.get("text"),
+        _vector(scored.vector),
+    )
+
+
+def is_deleted(record: models.Record) -> bool:
+    """Whether a point only marks a delete."""
+    return bool((record.payload or {}).get("deleted"))
+
+
+def _vector(vectors: Any) -> Vector | None:
+    if not isinstance(vectors, dict) or VECTOR not in vectors:
+        return None
+    return np.asarray(vectors[VECTOR], dtype=np.float32)
