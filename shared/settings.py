@@ -102,8 +102,9 @@ class WorkerSettings(Settings):
     dtype: str = "auto"
     model_memory_bytes: PositiveInt = 8_000_000_000
     """Loaded models above this are dropped, least recently used first."""
-    preload_models: tuple[str, ...] = ()
-    """Aliases that a worker process loads as it starts, so that no first job waits for them."""
+    preload_models: tuple[str, ...] | None = None
+    """Aliases that a worker process loads as it starts, so that no first job waits for them; when not set, the
+    default models of the kinds that it serves."""
     fetch_threads: PositiveInt = 16
     """Pictures fetched and decoded at once in one worker process."""
     fetch_seconds: PositiveFloat = 20.0

@@ -1,6 +1,7 @@
 """`python -m workers --queues search,embed --name cpu --concurrency 2`: one Celery worker with its processes."""
 
 import argparse
+import json
 import os
 import sys
 
@@ -10,6 +11,7 @@ from shared.errors import ConfigurationError
 
 def main(argv: list[str] | None = None) -> int:
     options = _parse(argv)
+    os.environ["DARKROOM_WORKER_QUEUES"] = json.dumps(options.queues.split(","))  # for the children
     try:
         from workers.celery_app import app  # reads the settings
     except ConfigurationError as error:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 from PIL.Image import Image
@@ -98,8 +98,7 @@ class PictureLoader:
                     return
                 ready, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in ready:
-                    key = running.pop(future)
-                    yield key, _result(future)
+                    yield running.pop(future), _result(future)
         finally:
             for future in running:
                 future.cancel()
@@ -109,7 +108,8 @@ class PictureLoader:
         return prepare(wanted.key, self.read(wanted.picture, wanted.job))
 
 
-def _result(future: Future[T]) -> T | JobError | JobStopped:
+def _result(future: Future[Any]) -> Any:
+    """What the thread made, or the error that this picture costs its job."""
     try:
         return future.result()
     except (JobError, JobStopped) as error:

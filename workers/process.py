@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import structlog
 from celery import Celery
 
-from shared.contracts.registry import enabled_kinds
+from shared.contracts.registry import enabled_kinds, kinds_of
 from shared.database.pool import connect, open_pool
 from shared.jobs.completions import CompletionPublisher
 from shared.jobs.doorbell import Doorbell, celery_publisher
@@ -75,9 +75,16 @@ class WorkerProcess:
             ),
         )
         cls._current = process = cls(executor, services)
-        services.preload(settings.preload_models)
-        log.info("worker_process_ready", node=node, pid=os.getpid())
+        models = services.preload(_models_to_load(settings, services))
+        log.info("worker_process_ready", node=node, pid=os.getpid(), queues=settings.worker_queues, models=models)
         return process
+
+
+def _models_to_load(settings: WorkerSettings, services: Services) -> tuple[str, ...]:
+    if settings.preload_models is not None:
+        return settings.preload_models
+    served = {kind.name for queue in settings.worker_queues for kind in kinds_of(queue)}
+    return tuple(spec.alias for spec in services.embedders.registry if served & set(spec.default_for))
 
 
 def _abandon(executor: Executor, handles: Sequence[JobHandle]) -> None:

@@ -12,7 +12,7 @@ from shared import collections
 from shared.collections import CollectionRow
 from shared.contracts.common import Contract
 from shared.database.pool import Pool, retry_once
-from shared.errors import ErrorCode, PermanentJobError
+from shared.errors import ErrorCode, JobError, PermanentJobError
 from shared.images.decode import DecodeLimits
 from shared.images.fetch import FetchPolicy
 from shared.jobs.lifecycle import ClaimedJob
@@ -65,14 +65,23 @@ class Services:
     collections: Collections
     outputs: Outputs
 
-    def preload(self, aliases: Sequence[str]) -> None:
-        """Load models before the first job needs them. One that does not load fails its jobs later, not the worker."""
+    def preload(self, aliases: Sequence[str]) -> list[str]:
+        """Load models before the first job needs them. One that does not load fails its jobs later, not the worker.
+
+        Returns:
+            Those that were loaded.
+        """
+        loaded = []
         for alias in aliases:
             try:
                 with self.embedders.lease(alias) as model:
+                    if model.reads_text:
+                        model.encode_texts(["warm up"])  # the first forward pass costs far more than the second
                     log.info("model_loaded", model=alias, seconds=round(model.load_seconds, 2), bytes=model.bytes)
-            except PermanentJobError as error:
+                    loaded.append(alias)
+            except JobError as error:
                 log.error("model_not_loaded", model=alias, error=error.message)
+        return loaded
 
 
 class CachedEmbedders:

@@ -47,7 +47,7 @@ class EmbeddingRuntime(Runtime, Protocol):
 
     @property
     def decode_hint(self) -> int:
-        """Pixels: a decoder that can shrink while it reads (JPEG draft) keeps the shorter side at least this long."""
+        """Side in pixels of the square that the model sees, or what its accuracy needs: `decode(min_side=)`."""
 
     def preprocess(self, image: Image) -> Pixels:
         """Bring one picture to the model's input, `(3, h, w)`. Thread-safe; mostly without the GIL."""
