@@ -39,7 +39,7 @@ class FakeEmbedder:
         self.bytes = self.spec.memory_bytes
         self.load_seconds = 0.0
         self.reads_text = reads_text
-        self.decode_hint = 2 * self.spec.image_size
+        self.decode_hint = self.spec.image_size
         self.image_batches: list[int] = []
         """The size of every batch of pictures so far."""
         self.text_batches: list[int] = []
