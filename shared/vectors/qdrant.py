@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
@@ -30,6 +30,7 @@ INDEX_OVERHEAD = 1.5
 """Memory of vectors with their graph, against the vectors alone (Qdrant's guide to capacity planning)."""
 
 T = TypeVar("T")
+M = TypeVar("M")
 Hold = Callable[[Fence], AbstractContextManager[None]]
 
 
@@ -198,9 +199,9 @@ class QdrantVectorStore:
             found = partial(self._client.query_points, _name(collection), query=vector.tolist(), limit=limit)
             answer = self._read(
                 partial(found, using=points_of.VECTOR, query_filter=wanted, with_vectors=with_vectors),
-                missing=models.QueryResponse(points=[]),
+                missing=None,
             )
-            hits = sorted(map(points_of.to_hit, answer.points), key=lambda hit: (-hit.score, hit.id))
+            hits = sorted(map(points_of.to_hit, answer.points if answer else []), key=lambda hit: (-hit.score, hit.id))
             if len(hits) < limit or hits[-1].score < hits[last - 1].score:
                 return hits
             limit *= 2
@@ -248,13 +249,12 @@ class QdrantVectorStore:
     def _held(self, fence: Fence | None) -> AbstractContextManager[None]:
         return nullcontext() if fence is None else self._hold(fence)
 
-    def _read(self, call: Callable[[], T], *, missing: Any) -> T:
+    def _read(self, call: Callable[[], T], *, missing: M) -> T | M:
         try:
             with _reachable():
                 return call()
         except _Missing:
-            found: T = missing
-            return found
+            return missing
 
     def _write(self, collection: CollectionRef, call: Callable[..., object]) -> None:
         write = partial(call, _name(collection), ordering=models.WriteOrdering.MEDIUM)

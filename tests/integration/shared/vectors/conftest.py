@@ -1,0 +1,83 @@
+"""The stores that the contract suite runs over, and jobs to fence writes with."""
+
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy
+from psycopg_pool import ConnectionPool
+from qdrant_client import QdrantClient
+
+from shared.database.vector_tables import Item
+from shared.vectors.fencing import job_held
+from shared.vectors.pgvector import PgVectorStore
+from shared.vectors.protocol import CollectionRef, Fence, VectorStore
+from shared.vectors.qdrant import QdrantVectorStore
+from tests.fakes.vectors import MemoryVectorStore
+
+DIMENSION = 8
+STORES = ("memory", "pgvector", "qdrant")
+
+
+@pytest.fixture(scope="session")
+def vector_database(make_database: Callable[[], str]) -> str:
+    """The URL of a database of these tests' own."""
+    url = make_database()
+    engine = sqlalchemy.create_engine(sqlalchemy.make_url(url).set(drivername="postgresql+psycopg"))
+    Item.metadata.create_all(engine, tables=[Item.__table__])  # type: ignore[list-item]
+    engine.dispose()
+    return url
+
+
+@pytest.fixture(scope="session")
+def pool(vector_database: str) -> Iterator[ConnectionPool[Any]]:
+    kwargs = {"autocommit": True}
+    with ConnectionPool(vector_database, kwargs=kwargs, min_size=1, max_size=4, open=True) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="session")
+def stores(pool: ConnectionPool[Any]) -> dict[str, VectorStore]:
+    """Every store by name. Qdrant runs in its client's in-process mode, which knows no payload indexes."""
+    warnings.filterwarnings("ignore", message="Local mode is not recommended")
+    client = QdrantClient(":memory:")
+
+    def owns_job(fence: Fence) -> bool:
+        query = "SELECT 1 FROM jobs WHERE id = %s AND attempt = %s AND state = 'running'"
+        with pool.connection() as connection:
+            return connection.execute(query, (fence.job_id, fence.attempt)).fetchone() is not None
+
+    return {
+        "memory": MemoryVectorStore(owns_job),
+        "pgvector": PgVectorStore(pool),
+        "qdrant": QdrantVectorStore(client, lambda fence: job_held(pool, fence), index_payloads=False),
+    }
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, stores: dict[str, VectorStore]) -> VectorStore:
+    return stores[request.param]
+
+
+@pytest.fixture
+def collection(store: VectorStore) -> Iterator[CollectionRef]:
+    """A fresh collection of vectors with 8 components."""
+    ref = CollectionRef(uuid.uuid4(), DIMENSION)
+    store.create_collection(ref)
+    yield ref
+    store.drop_collection(ref)
+
+
+@pytest.fixture
+def running_job(pool: ConnectionPool[Any]) -> Fence:
+    """A job that its second attempt owns."""
+    fence = Fence(uuid.uuid4(), 2)
+    with pool.connection() as connection:
+        connection.execute(
+            "INSERT INTO jobs (id, tenant, kind, queue, state, input, timeout_seconds, attempt)"
+            " VALUES (%s, 'acme', 'index', 'index', 'running', '{}', 60, %s)",
+            (fence.job_id, fence.attempt),
+        )
+    return fence
