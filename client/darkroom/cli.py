@@ -38,7 +38,7 @@ def build(words: Sequence[str]) -> typer.Typer:
     if called in found and "_DARKROOM_COMPLETE" not in os.environ:
         plugins.add(app, found[called])
         return app
-    if called in plugins.SERVER_VERBS:
+    if called in plugins.SERVER_VERBS and not found:
         raise plugins.PluginUnusable(
             f"`darkroom {called}` belongs to the server, which is not installed here. In a clone of it, run "
             "`make install` and use `.venv/bin/darkroom`."

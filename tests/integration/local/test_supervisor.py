@@ -56,8 +56,10 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Toys]]:
     yield one
     for run in runs:
         if run.process.poll() is None:
-            run.process.kill()
-            run.process.wait()
+            run.process.terminate()
+            time.sleep(0.5)
+            run.process.terminate()
+            run.process.wait(20)
 
 
 def until(holds: Callable[[], object], toys: Toys, seconds: float = 20.0) -> None:
