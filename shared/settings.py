@@ -128,6 +128,8 @@ class SweeperSettings(Settings):
     """A job queued for this long without being claimed is rung again."""
     deadline_grace_seconds: PositiveFloat = 2.0
     """A running job may pass its deadline by this much, so that its worker can report it itself."""
+    housekeeping_seconds: PositiveFloat = 60.0
+    """How often what has expired is deleted, and large collections get their vector index."""
 
 
 def load(cls: type[S]) -> S:

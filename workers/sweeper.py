@@ -10,8 +10,6 @@ from types import FrameType
 
 import psycopg
 import structlog
-from shared.files import erase_unused_files
-from shared.logging import configure_logging
 
 from shared.contracts.registry import KINDS, QUEUES
 from shared.database.pool import Pool, open_pool
@@ -19,9 +17,12 @@ from shared.errors import ConfigurationError
 from shared.faults import fault_point
 from shared.jobs import sweeping
 from shared.jobs.completions import CompletionPublisher
-from shared.jobs.doorbell import Doorbell, open_doorbell
+from shared.jobs.doorbell import Bell, open_doorbell
+from shared.logging import configure_logging
 from shared.settings import SweeperSettings, load
-from shared.storage import Storage, open_storage
+from shared.storage import open_storage
+from shared.vectors.opening import open_vectors
+from workers.housekeeping import Housekeeper
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +30,6 @@ MAX_RINGS = 8
 """Wake-ups for one queue in one sweep: enough to wake every process of a machine."""
 RING_PAUSE_CAP_SECONDS = 30.0
 """A queue that nobody serves is rung this seldom in the end, so that its messages do not pile up."""
-CLEANING_SECONDS = 60.0
 
 
 class Sweeper:
@@ -38,21 +38,18 @@ class Sweeper:
     def __init__(
         self,
         pool: Pool,
-        doorbell: Doorbell,
-        storage: Storage,
+        doorbell: Bell,
         settings: SweeperSettings,
         announce: Callable[[list[uuid.UUID]], None],
     ) -> None:
         self._pool = pool
         self._doorbell = doorbell
-        self._storage = storage
         self._settings = settings
         self._announce = announce
         self._pauses: dict[str, tuple[uuid.UUID, float, float]] = {}
-        self._cleaned_at = 0.0
 
     def sweep(self) -> None:
-        """Rescue, time out, cancel, ring; now and then delete what has expired.
+        """Rescue, time out, cancel, ring.
 
         Raises:
             psycopg.OperationalError: Postgres is away; the next sweep tries again.
@@ -62,10 +59,6 @@ class Sweeper:
             self._in_pages(lambda: self._end_late(connection))
             for queue in QUEUES:
                 self._ring_unclaimed(connection, queue)
-            if time.monotonic() - self._cleaned_at > CLEANING_SECONDS:
-                self._in_pages(lambda: self._expire(connection))
-                erase_unused_files(connection, self._storage, page=self._settings.sweep_page)
-                self._cleaned_at = time.monotonic()
 
     def _in_pages(self, take_page: Callable[[], int]) -> None:
         while take_page() >= self._settings.sweep_page:
@@ -110,12 +103,6 @@ class Sweeper:
         for job_id in _one_ring_a_batch(jobs)[:MAX_RINGS]:
             self._doorbell.ring(queue, job_id, merge=False)
 
-    def _expire(self, connection: sweeping.Connection) -> int:
-        count, outputs = sweeping.expire(connection, page=self._settings.sweep_page)
-        for key in outputs:
-            self._storage.delete(key)
-        return count
-
 
 def _one_ring_a_batch(jobs: list[tuple[uuid.UUID, str]]) -> list[uuid.UUID]:
     """The jobs to name in rings: one for as many as a worker takes at once."""
@@ -143,11 +130,12 @@ def main() -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    pool = open_pool(settings.database_url, max_size=1)
+    pool = open_pool(settings.database_url)
     doorbell = open_doorbell(settings.celery_broker_url)
     publisher = CompletionPublisher(settings.redis_url)
-    storage = open_storage(settings.resolved_storage_url)
-    sweeper = Sweeper(pool, doorbell, storage, settings, publisher.publish)
+    storage, vectors = open_storage(settings.resolved_storage_url), open_vectors(settings, pool)
+    Housekeeper(pool, storage, vectors, settings, stop).start()
+    sweeper = Sweeper(pool, doorbell, settings, publisher.publish)
     log.info("sweeper_ready", every_seconds=settings.sweep_seconds)
     while not stop.wait(settings.sweep_seconds):
         try:

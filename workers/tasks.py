@@ -10,12 +10,12 @@ from typing import Any
 import structlog
 from celery import Celery, Task
 from celery.signals import celeryd_init, setup_logging, worker_process_init, worker_ready, worker_shutting_down
-from shared.logging import configure_logging
 
 from shared.contracts.registry import QUEUES
 from shared.faults import fault_point
 from shared.jobs.celery_settings import hard_limit_seconds
 from shared.jobs.doorbell import WAKE_TASK
+from shared.logging import configure_logging
 from shared.settings import WorkerSettings
 from workers.process import WorkerProcess
 

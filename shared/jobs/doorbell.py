@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 from celery import Celery
@@ -31,6 +32,12 @@ Publish = Callable[[str, uuid.UUID | None], None]
 class _Pending:
     due: float
     named: uuid.UUID | None
+
+
+class Bell(Protocol):
+    """Whatever rings."""
+
+    def ring(self, queue: str, job_id: uuid.UUID | None = None, *, times: int = 1, merge: bool = True) -> None: ...
 
 
 class Doorbell:

@@ -22,7 +22,7 @@ class TorchModel:
         self.spec = spec
         self.device = torch.device(device)
         self.dtype = getattr(torch, _TORCH_NAMES[precision])
-        # Convolutions read channels last: 1.8 times the speed for a ResNet on a CPU, no difference for a ViT.
+        # Convolutions read channels last: on a CPU a ResNet gains 1.4 times in fp32 and twice in bf16, a ViT nothing.
         self.module = module.to(self.device, self.dtype, memory_format=torch.channels_last).eval()
         self.module.requires_grad_(False)
         tensors = [*self.module.parameters(), *self.module.buffers()]

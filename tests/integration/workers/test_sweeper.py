@@ -1,0 +1,128 @@
+"""The sweeper and its housekeeping on a real Postgres; rings and announcements are only written down."""
+
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared import collections
+from shared.database.pool import Connection, Pool, connect, open_pool
+from shared.settings import SweeperSettings
+from shared.storage import LocalStorage
+from shared.vectors.pgvector import PgVectorStore
+from tests.integration.shared.jobs.conftest import add_job, job_row, pass_time
+from tests.integration.shared.jobs.test_lifecycle import claim
+from workers.housekeeping import Housekeeper
+from workers.sweeper import Sweeper
+
+SETTINGS = SweeperSettings(embedded=True, sweep_page=3, sweep_seconds=1, ring_grace_seconds=1)
+
+
+class Bench:
+    """A sweeper whose rings and announcements can be looked at; it is its own bell."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.rings: list[tuple[str, uuid.UUID | None]] = []
+        self.announced: list[uuid.UUID] = []
+        self.sweeper = Sweeper(pool, self, SETTINGS, self.announced.extend)
+
+    def ring(self, queue: str, job_id: uuid.UUID | None = None, *, times: int = 1, merge: bool = True) -> None:
+        self.rings += [(queue, job_id)] * times
+
+    def sweep(self) -> list[tuple[str, uuid.UUID | None]]:
+        """One sweep, and what it rang for."""
+        self.rings = []
+        self.sweeper.sweep()
+        return self.rings
+
+
+@pytest.fixture
+def connection(postgres_url: str) -> Iterator[Connection]:
+    with connect(postgres_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def pool(postgres_url: str) -> Iterator[Pool]:
+    with open_pool(postgres_url) as pool:
+        yield pool
+
+
+def test_lost_jobs_of_every_page_are_rescued_and_rung(pool: Pool, connection: Connection) -> None:
+    bench = Bench(pool)
+    ids = {add_job(connection, batch_key=None) for _ in range(8)}
+    while claim(connection):
+        pass
+    pass_time(connection, 31)
+    assert {job_id for _, job_id in bench.sweep()} >= ids
+    assert {job_row(connection, job_id)["state"] for job_id in ids} == {"queued"}
+
+
+def test_poison_is_announced(pool: Pool, connection: Connection) -> None:
+    bench = Bench(pool)
+    job_id = add_job(connection, crashes=2)
+    claim(connection)
+    pass_time(connection, 31)
+    bench.sweep()
+    assert bench.announced == [job_id]
+
+
+def test_a_batching_kind_is_rung_once_a_batch_and_others_once_a_job(pool: Pool, connection: Connection) -> None:
+    bench = Bench(pool)
+    for _ in range(70):
+        add_job(connection, next_run_in=-5)
+    assert [queue for queue, _ in bench.sweep()] == ["noop", "noop"]
+
+
+def test_a_queue_that_nobody_serves_is_rung_ever_more_seldom(
+    pool: Pool, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("workers.sweeper.time.monotonic", lambda: now[0])
+    bench = Bench(pool)
+    add_job(connection, next_run_in=-5)
+    rung_at = []
+    for _ in range(120):
+        if bench.sweep():
+            rung_at.append(now[0] - 1000)
+        now[0] += 1
+    assert rung_at[:6] == [0, 1, 3, 7, 15, 31]
+    assert rung_at[-1] - rung_at[-2] == 30
+
+
+def test_nothing_waiting_is_not_rung(pool: Pool, connection: Connection) -> None:
+    add_job(connection)
+    assert Bench(pool).sweep() == []
+
+
+def housekeeper(pool: Pool, folder: Path, threshold: int = 5_000) -> Housekeeper:
+    store = PgVectorStore(pool, index_threshold=threshold)
+    return Housekeeper(pool, LocalStorage(folder), store, SETTINGS, threading.Event())
+
+
+def test_expired_jobs_go_with_their_stored_output(pool: Pool, connection: Connection, tmp_path: Path) -> None:
+    keeper = housekeeper(pool, tmp_path)
+    LocalStorage(tmp_path).put("t/jobs/1/1/output.json.gz", b"x")
+    add_job(connection, state="succeeded", expires_in=-1, output_key="t/jobs/1/1/output.json.gz")
+    for _ in range(6):
+        add_job(connection, state="failed", expires_in=-1)
+    kept = add_job(connection, state="succeeded", expires_in=60)
+    assert keeper.expire() == 7
+    assert not LocalStorage(tmp_path).exists("t/jobs/1/1/output.json.gz")
+    assert connection.execute("SELECT id FROM jobs").fetchall() == [(kept,)]
+
+
+def test_large_collections_get_an_index(pool: Pool, connection: Connection, tmp_path: Path) -> None:
+    import numpy as np
+
+    from shared.vectors.protocol import Point
+
+    row = collections.ensure(connection, "t", "c", model="m", dimension=4)
+    keeper = housekeeper(pool, tmp_path, threshold=10)
+    store = PgVectorStore(pool)
+    vectors = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    store.upsert(row.ref, [Point(id=str(n), vector=vector) for n, vector in enumerate(vectors)])
+    assert keeper.optimize_collections() == 1
+    assert keeper.optimize_collections() == 0

@@ -1,0 +1,82 @@
+"""The slow half of the sweeper, in a thread of its own so that no rescue waits for it.
+
+Deletes what has expired, erases pictures that no job holds, and gives large collections their vector index.
+"""
+
+import threading
+import uuid
+
+import structlog
+
+from shared import collections
+from shared.database.pool import Pool
+from shared.errors import DarkroomError
+from shared.files import erase_unused_files
+from shared.jobs import sweeping
+from shared.settings import SweeperSettings
+from shared.storage import Storage
+from shared.vectors.protocol import VectorStore
+
+log = structlog.get_logger(__name__)
+
+COLLECTIONS_PAGE = 100
+
+
+class Housekeeper:
+    """Goes round once every `housekeeping_seconds` until `stop` is set. Any number may run beside each other."""
+
+    def __init__(
+        self, pool: Pool, storage: Storage, vectors: VectorStore, settings: SweeperSettings, stop: threading.Event
+    ) -> None:
+        self._pool = pool
+        self._storage = storage
+        self._vectors = vectors
+        self._settings = settings
+        self._stop = stop
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="housekeeping", daemon=True).start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._settings.housekeeping_seconds):
+            for chore in (self.expire, self.erase_files, self.optimize_collections):
+                try:
+                    chore()
+                except Exception as error:  # noqa: BLE001 - one chore that fails must not keep the others from running
+                    log.warning("housekeeping_failed", chore=chore.__name__, error=str(error).strip())
+
+    def expire(self) -> int:
+        """Delete finished jobs past their time, with their stored outputs. Returns how many."""
+        page, deleted = self._settings.sweep_page, 0
+        while not self._stop.is_set():
+            with self._pool.connection() as connection:
+                count, outputs = sweeping.expire(connection, page=page)
+            for key in outputs:
+                self._storage.delete(key)
+            deleted += count
+            if count < page:
+                break
+        return deleted
+
+    def erase_files(self) -> int:
+        """Erase stored pictures that nobody holds or brings any more. Returns how many."""
+        with self._pool.connection() as connection:
+            return erase_unused_files(connection, self._storage, page=self._settings.sweep_page)
+
+    def optimize_collections(self) -> int:
+        """Index the vectors of collections that have become large. Returns how many were indexed."""
+        built, after = 0, None
+        while page := self._page(after):
+            for row in page:
+                if self._stop.is_set():
+                    return built
+                try:
+                    built += self._vectors.optimize(row.ref)
+                except DarkroomError as error:
+                    log.warning("collection_not_optimized", collection=str(row.id), error=str(error))
+            after = page[-1].id
+        return built
+
+    def _page(self, after: uuid.UUID | None) -> list[collections.CollectionRow]:
+        with self._pool.connection() as connection:
+            return collections.page(connection, after, COLLECTIONS_PAGE)
