@@ -52,7 +52,7 @@ class JobHandle:
     @property
     def version(self) -> int:
         """Grows with the time of submission: the last submitted write wins, whatever order workers run in."""
-        return self.job.id.int >> 68
+        return self.job.seq
 
     def progress(self, fraction: float, message: str | None = None) -> None:
         """Report how far the job is, 0 to 1. Written at most about once a second."""

@@ -26,6 +26,8 @@ class ClaimedJob:
     """A job as its worker holds it: until the lease runs out, this attempt is its only writer."""
 
     id: uuid.UUID
+    seq: int
+    """Order of submission among all jobs."""
     tenant: str
     kind: str
     input: dict[str, Any]
@@ -131,7 +133,7 @@ UPDATE jobs SET
   started_at = now(), lease_until = now() + make_interval(secs => %(lease)s),
   deadline_at = now() + make_interval(secs => timeout_seconds)
 FROM taken WHERE jobs.id = taken.id
-RETURNING jobs.id, tenant, kind, input, attempt, failures, crashes, max_attempts,
+RETURNING jobs.id, seq, tenant, kind, input, attempt, failures, crashes, max_attempts,
   timeout_seconds AS seconds_left, created_at
 """
 
