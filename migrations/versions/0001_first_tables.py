@@ -53,7 +53,6 @@ def _create_collections() -> None:
     op.create_table(
         "collections",
         sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("seq", sa.BigInteger(), sa.Identity(), nullable=False),
         sa.Column("tenant", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
@@ -108,6 +107,7 @@ def _create_jobs() -> None:
     op.create_table(
         "jobs",
         sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), sa.Identity(), nullable=False),
         sa.Column("tenant", sa.Text(), nullable=False),
         sa.Column("key_id", sa.Text(), nullable=True),
         sa.Column("kind", sa.Text(), nullable=False),
