@@ -13,7 +13,9 @@ $(STAMP): pyproject.toml client/pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (a few minutes the first time)"
 	@$(BIN)/python -m pip install --upgrade "pip>=25.1" --quiet --disable-pip-version-check
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --quiet -c constraints.txt -e client -e ".[api,worker,local]" --group dev
+	@$(BIN)/python local/install_progress.py $$(grep -c == constraints.txt) $(VENV)/install.log \
+		$(BIN)/python -m pip install --disable-pip-version-check --progress-bar raw -c constraints.txt \
+		-e client -e ".[api,worker,local]" --group dev
 	@touch $@
 
 demo: install
