@@ -50,7 +50,8 @@ def choose(device: str = "auto", dtype: str = "auto", *, hardware: Hardware | No
     Args:
         device: `auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`.
         dtype: `auto`, `fp32`, `bf16` or `fp16`. Auto takes bf16 only where the hardware computes it: emulated bf16
-            was measured eight times slower than fp32.
+            was measured eight times slower than fp32. Where it is computed, bf16 is 2 to 4 times as fast, at cosine
+            >= .9995 to fp32 for the starter model and .9999 for ViT-B-32.
 
     Raises:
         ConfigurationError: a setting has another value, or asks for a GPU that is not there.
