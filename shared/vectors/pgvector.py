@@ -22,7 +22,7 @@ from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, Stor
 
 INDEX_THRESHOLD = 5_000
 """Items above which a collection gets an HNSW index; an exact scan of fewer takes a few milliseconds."""
-MAX_SCAN_TUPLES = 40_000
+MAX_SCAN_TUPLES = 20_000
 """Entries that an index scan visits for a filter before the search falls back to an exact one."""
 MIN_EF_SEARCH, MAX_EF_SEARCH = 100, 1_000
 """pgvector takes 1 to 1,000."""

@@ -59,7 +59,7 @@ def payload_json(point: Point) -> str:
     try:
         text = json.dumps(point.payload, ensure_ascii=False, allow_nan=False)
         text.encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise _invalid(f"The payload of item {point.id!r} is not plain JSON: {error}.") from error
     if _ESCAPED_NUL.search(text):
         raise _invalid(f"The payload of item {point.id!r} holds a NUL character, which cannot be stored.")

@@ -28,7 +28,8 @@ def clustered(count: int, generator: np.random.Generator) -> NDArray[np.float32]
     """(count, 64) unit vectors in 200 clusters."""
     centers = generator.normal(size=(200, DIMENSION))
     vectors = centers[generator.integers(200, size=count)] + 0.6 * generator.normal(size=(count, DIMENSION))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    unit: NDArray[np.float32] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,141 @@
+"""What goes over the wire to a Qdrant server, and what its refusals become. Results are the contract suite's matter."""
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient
+
+from shared.errors import ConfigurationError, DependencyUnavailable, InvalidInput
+from shared.vectors.protocol import CollectionRef, Fence, Point
+from shared.vectors.qdrant import QdrantVectorStore
+
+COLLECTION = CollectionRef(uuid.UUID(int=7), 3)
+PATH = f"/collections/darkroom_{COLLECTION.id.hex}"
+UPDATED = {"operation_id": 1, "status": "completed"}
+
+
+class Server:
+    """Plays a Qdrant server: `answers` by method and path (status, result), `requests` as they came."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], list[tuple[int, Any]]] = {}
+        self.requests: list[tuple[str, str, Any]] = []
+        self.version = "1.16.0"
+
+    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        self.requests.append((method, path, body))
+        if path == "/":
+            return 200, {"title": "qdrant", "version": self.version}
+        queued = self.answers.get((method, path), [(200, UPDATED)])
+        status, result = queued.pop(0) if len(queued) > 1 else queued[0]
+        return status, {"result": result, "status": "ok", "time": 0.1}
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+def store(server: Server) -> Iterator[QdrantVectorStore]:
+    class Handler(BaseHTTPRequestHandler):
+        def handle_any(self) -> None:
+            length = int(self.headers.get("content-length", 0))
+            body = json.loads(self.rfile.read(length)) if length else None
+            status, answer = server.answer(self.command, self.path.split("?")[0], body)
+            text = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_PUT = do_POST = do_DELETE = handle_any
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Quiet."""
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    client = QdrantClient(url=f"http://127.0.0.1:{http.server_port}", check_compatibility=False)
+    yield QdrantVectorStore(client, hold)
+    client.close()
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+def hold(fence: Fence) -> Any:
+    raise AssertionError("no write here is fenced")
+
+
+def point(version: int = 2**31) -> Point:
+    return Point("shoe", np.array([1, 0, 0], dtype=np.float32), {"n": 1}, version=version)
+
+
+def test_a_write_is_conditional_on_the_version(server: Server, store: QdrantVectorStore) -> None:
+    store.upsert(COLLECTION, [point()])
+
+    method, path, body = server.requests[-1]
+    assert (method, path) == ("PUT", f"{PATH}/points")
+    (stored,) = body["points"]
+    assert stored["id"] == str(uuid.uuid5(COLLECTION.id, "shoe"))
+    assert stored["payload"] == {"id": "shoe", "payload": {"n": 1}, "text": None, "hash": None, "high": 2, "low": 0}
+    lower, same = body["update_filter"]["should"]
+    assert (lower["key"], lower["range"]["lt"]) == ("high", 2)
+    assert [condition["key"] for condition in same["must"]] == ["high", "low"]
+
+
+def test_a_delete_leaves_a_point_without_a_vector(server: Server, store: QdrantVectorStore) -> None:
+    store.delete(COLLECTION, ["shoe"], version=5)
+    (mark,) = server.requests[-1][2]["points"]
+    assert mark["vector"] == {}
+    assert mark["payload"]["deleted"] is True
+
+
+def test_a_server_that_would_ignore_the_condition_is_refused(server: Server, store: QdrantVectorStore) -> None:
+    server.version = "1.15.5"
+    with pytest.raises(ConfigurationError, match=r"1\.16 or later"):
+        store.upsert(COLLECTION, [point()])
+    assert [method for method, _, _ in server.requests] == ["GET"]
+
+
+def test_a_missing_collection_is_created_by_a_write(server: Server, store: QdrantVectorStore) -> None:
+    server.answers[("PUT", f"{PATH}/points")] = [(404, None), (200, UPDATED)]
+    server.answers[("GET", f"{PATH}/exists")] = [(200, {"exists": False})]
+    server.answers[("PUT", PATH)] = [(409, None)]  # another process creates it at the same time
+
+    store.upsert(COLLECTION, [point()])
+
+    writes = [path for method, path, _ in server.requests if method == "PUT"]
+    assert writes == [f"{PATH}/points", PATH, f"{PATH}/index", f"{PATH}/points"]
+
+
+def test_a_missing_collection_reads_as_empty(server: Server, store: QdrantVectorStore) -> None:
+    server.answers[("POST", f"{PATH}/points/count")] = [(404, None)]
+    assert store.count(COLLECTION) == 0
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_server_in_trouble(server: Server, store: QdrantVectorStore, status: int) -> None:
+    server.answers[("POST", f"{PATH}/points/count")] = [(status, None)]
+    with pytest.raises(DependencyUnavailable):
+        store.count(COLLECTION)
+
+
+def test_no_server() -> None:
+    client = QdrantClient(url="http://127.0.0.1:1", check_compatibility=False)
+    with pytest.raises(DependencyUnavailable):
+        QdrantVectorStore(client, hold).ping()
+
+
+def test_a_cursor_from_elsewhere(store: QdrantVectorStore) -> None:
+    with pytest.raises(InvalidInput):
+        store.list_items(COLLECTION, cursor="page-2")
