@@ -74,7 +74,7 @@ I = TypeVar("I", bound=Contract)  # noqa: E741 - the input of a kind
 O = TypeVar("O", bound=Contract)  # noqa: E741 - the output of a kind
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class JobKind(Generic[I, O]):
     """The wire contract and the limits of one kind of job, shared by the API, the workers and the docs."""
 
