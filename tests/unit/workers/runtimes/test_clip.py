@@ -17,6 +17,7 @@ from tests.unit.workers.runtimes.references import (
     save_open_clip,
     worst_cosine,
 )
+from workers.runtimes import imports
 from workers.runtimes.clip import ClipRuntime
 from workers.runtimes.device import Compute, prepare_torch
 from workers.runtimes.protocol import EmbeddingRuntime, Vectors
@@ -165,9 +166,7 @@ def test_a_vit_in_bf16_stays_close(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_vit_b_32_matches_open_clip(tmp_path: Path) -> None:
-    import open_clip
-
-    config = {**open_clip.get_model_config("ViT-B-32"), "text_cfg": TOWER}
+    config = {**imports.open_clip().get_model_config("ViT-B-32"), "text_cfg": TOWER}
     spec = save_open_clip(tmp_path / "vit-b-32", config)
     runtime, reference = ClipRuntime(spec, _FP32), OpenClip(spec.source)
     expected = reference.images(pictures())
