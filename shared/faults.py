@@ -1,7 +1,8 @@
 """Named points where fault tests strike. In production each is a function call that returns at once.
 
-A test arms a point by a file of its name in the folder DARKROOM_FAULTS_DIR, holding the name of a signal. The first
-process that comes by takes the file away and sends itself that signal, so a restarted process passes unharmed.
+A test arms a point by a file of its name in the folder DARKROOM_FAULTS_DIR, holding the name of a signal (`SIGKILL`),
+or `parent:` and one. The first process that comes by takes the file away and sends itself (or its parent, the worker
+that supervises it) that signal, so a restarted process passes unharmed. The file stays behind as `<point>.taken.<pid>`.
 """
 
 import os
@@ -34,14 +35,15 @@ def fault_point(name: str) -> None:
         armed.rename(taken)  # atomic: one process strikes, once
     except FileNotFoundError:
         return
-    os.kill(os.getpid(), signal.Signals[taken.read_text().strip()])
+    whom, _, signal_name = taken.read_text().strip().rpartition(":")
+    os.kill(os.getppid() if whom == "parent" else os.getpid(), signal.Signals[signal_name])
 
 
-def arm(folder: Path, name: str, signal_name: str = "SIGKILL") -> None:
+def arm(folder: Path, name: str, strike: str = "SIGKILL") -> None:
     """For tests: strike the next process that passes `name`."""
     if name not in POINTS:
         raise ValueError(f"no such fault point: {name}")
     folder.mkdir(parents=True, exist_ok=True)
     waiting = folder / f".{name}"
-    waiting.write_text(signal_name)
+    waiting.write_text(strike)
     waiting.rename(folder / name)
