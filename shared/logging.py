@@ -32,9 +32,7 @@ def configure_logging(settings: Settings, *, role: str) -> None:
     ]
     as_json = settings.log_format == "json"
     finish: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(serializer=_dumps)]
-        if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [_tracebacks(), structlog.processors.JSONRenderer(serializer=_dumps)] if as_json else [_console()]
     )
     structlog.configure(
         processors=[*shared, *finish],
@@ -58,6 +56,17 @@ def _route_standard_logging(level: int, shared: list[Processor], finish: list[Pr
     root.setLevel(max(level, logging.INFO))
     for name, least in _NOISY.items():
         logging.getLogger(name).setLevel(max(level, least))
+
+
+def _tracebacks() -> Processor:
+    """Exceptions without their frames' variables, which may hold secrets and pictures."""
+    return structlog.processors.ExceptionRenderer(
+        structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
+    )
+
+
+def _console() -> Processor:
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
 
 
 def _constant(**values: Any) -> Processor:

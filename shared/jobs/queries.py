@@ -23,7 +23,7 @@ _COLUMNS = f"""
       WHERE other.queue = jobs.queue AND other.state = 'queued' AND other.next_run_at <= now()
         AND (other.priority, other.next_run_at) < (jobs.priority, jobs.next_run_at)
       LIMIT {MAX_AHEAD}
-    ) some
+    ) counted
   ) END AS ahead
 """
 GET = f"SELECT {_COLUMNS} FROM jobs WHERE id = $1 AND tenant = $2"

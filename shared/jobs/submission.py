@@ -7,7 +7,7 @@ broke is simply inserted again, and a request whose idempotency key lost a race 
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -49,7 +49,7 @@ WITH incoming AS (
       SELECT 1 FROM jobs
       WHERE jobs.queue = place.queue AND state = 'queued' AND jobs.priority <= place.priority AND next_run_at <= now()
       LIMIT {MAX_AHEAD}
-    ) some
+    ) counted
   ) AS jobs
   FROM (SELECT DISTINCT queue, priority FROM incoming) place
 )
@@ -233,28 +233,28 @@ async def _find(database: Database, jobs: Sequence[NewJob]) -> dict[uuid.UUID, A
     """What kept jobs from being inserted: themselves (a repeated statement), or their idempotency keys."""
     own = {row["id"]: row["created_at"] for row in await database.fetch(_BY_ID, [job.id for job in jobs])}
     found: dict[uuid.UUID, Accepted | Conflict] = {id: Accepted(id, at) for id, at in own.items()}
-    others = [job for job in jobs if job.id not in own]
-    for tenant in {job.tenant for job in others}:
-        mine = [job for job in others if job.tenant == tenant]
-        found |= await replays(database, tenant, mine)
+    for tenant in {job.tenant for job in jobs}:
+        mine = [job for job in jobs if job.tenant == tenant and job.id not in own]
+        hashes = {job.idempotency_key: job.request_hash for job in mine if job.idempotency_key and job.request_hash}
+        known = await replays(database, tenant, hashes)
+        found |= {job.id: known[job.idempotency_key] for job in mine if job.idempotency_key in known}
     if len(found) < len(jobs):  # the other job was deleted in this very moment
         raise DependencyUnavailable("The job with this Idempotency-Key is just being deleted.")
     return found
 
 
-async def replays(database: Database, tenant: str, jobs: Sequence[NewJob]) -> dict[uuid.UUID, Accepted | Conflict]:
-    """Which of a tenant's jobs are there already by their idempotency keys, by the ids they were about to get."""
-    known = {row["idempotency_key"]: row for row in await _known(database, tenant, jobs)}
-    found: dict[uuid.UUID, Accepted | Conflict] = {}
-    for job in jobs:
-        if row := known.get(job.idempotency_key):
-            same = row["request_hash"] == job.request_hash
-            found[job.id] = Accepted(row["id"]) if same else _conflict()
-    return found
+async def replays(database: Database, tenant: str, hashes: Mapping[str, bytes]) -> dict[str, Accepted | Conflict]:
+    """What a tenant's idempotency keys stand for already, by key: the job of the same request, or a conflict.
 
-
-async def _known(database: Database, tenant: str, jobs: Sequence[NewJob]) -> list[Row]:
-    return await database.fetch(_KNOWN, tenant, [job.idempotency_key for job in jobs if job.idempotency_key])
+    Args:
+        hashes: the hash of the request that now comes with each key.
+    """
+    rows = await database.fetch(_KNOWN, tenant, list(hashes)) if hashes else []
+    return {
+        key: Accepted(row["id"]) if row["request_hash"] == hashes[key] else _conflict()
+        for row in rows
+        if (key := row["idempotency_key"])
+    }
 
 
 def _conflict() -> Conflict:

@@ -1,0 +1,89 @@
+"""Checks of a draft that need no other part of the system but the model registry: limits, models, filters, URLs."""
+
+from typing import Any
+
+import orjson
+
+from api.intake.drafts import Draft
+from api.intake.faults import Faults
+from shared.contracts.index import MAX_PAYLOAD_BYTES
+from shared.errors import ConfigurationError, ErrorCode, InvalidInput, PermanentJobError
+from shared.images.fetch import FetchPolicy, check_url
+from shared.model_registry import ModelRegistry, ModelUnknown
+from shared.vectors import filters
+
+MAX_PAYLOAD_DEPTH = 64
+
+
+def check_draft(draft: Draft, registry: ModelRegistry, policy: FetchPolicy, faults: Faults) -> None:
+    """Add what is wrong with a draft to `faults`; give it its kind's default model."""
+    _check_timeout(draft, faults)
+    _check_model(draft, registry, faults)
+    _check_filter(draft, faults)
+    _check_payloads(draft, faults)
+    for path, picture in draft.kind.pictures(draft.input):
+        if picture.url is not None:
+            try:
+                check_url(picture.url, policy)
+            except PermanentJobError as error:
+                faults.add(draft.path(path), error.message, error.code)
+
+
+def _check_timeout(draft: Draft, faults: Faults) -> None:
+    seconds = draft.envelope.timeout_seconds
+    if seconds is not None and seconds > draft.kind.max_timeout:
+        message = f"must be at most {draft.kind.max_timeout:g} for {draft.kind.name} jobs"
+        faults.add(f"{draft.place}timeout_seconds", message)
+
+
+def _check_model(draft: Draft, registry: ModelRegistry, faults: Faults) -> None:
+    alias = getattr(draft.input, "model", None)
+    if alias is None and not draft.kind.uses_model:
+        return
+    try:
+        spec = registry.resolve(alias, draft.kind.name)
+    except ModelUnknown as error:
+        faults.add(draft.path("model"), error.message, ErrorCode.MODEL_UNKNOWN)
+    except ConfigurationError:
+        faults.add(draft.path("model"), f"is missing, and this stack has no default model for {draft.kind.name} jobs")
+    else:
+        if not spec.embeds:
+            faults.add(draft.path("model"), f"{spec.alias} does not turn pictures into vectors; name another model")
+        elif alias is None:
+            draft.raw["model"] = spec.alias
+            draft.input = draft.input.model_copy(update={"model": spec.alias})
+
+
+def _check_filter(draft: Draft, faults: Faults) -> None:
+    raw = getattr(draft.input, "filter", None)
+    if raw is None:
+        return
+    try:
+        filters.parse(raw, draft.path("filter"))
+    except InvalidInput as error:
+        faults.extend(error.faults)
+
+
+def _check_payloads(draft: Draft, faults: Faults) -> None:
+    for index, item in enumerate(getattr(draft.input, "items", ())):
+        if not item.payload:
+            continue
+        path = draft.path(f"items.{index}.payload")
+        if _depth_over(item.payload, MAX_PAYLOAD_DEPTH):
+            faults.add(path, f"must be nested at most {MAX_PAYLOAD_DEPTH} levels deep")
+        elif len(orjson.dumps(item.payload)) > MAX_PAYLOAD_BYTES:
+            faults.add(path, f"must be at most {MAX_PAYLOAD_BYTES} bytes of JSON")
+
+
+def _depth_over(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True

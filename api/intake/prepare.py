@@ -1,0 +1,113 @@
+"""Everything between a draft and its row: all checks, then the pictures into storage, then the row itself."""
+
+from collections.abc import Sequence
+
+import orjson
+
+from api.auth import Caller
+from api.intake.checks import check_draft
+from api.intake.drafts import Draft, to_json
+from api.intake.faults import Faults
+from api.intake.pictures import read_inline, store
+from shared import files
+from shared.contracts.jobs import PRIORITIES
+from shared.database.asynchronous import Database
+from shared.errors import Conflict, ErrorCode
+from shared.images.decode import DecodeLimits
+from shared.images.fetch import FetchPolicy
+from shared.jobs.submission import NewJob, new_id
+from shared.model_registry import ModelRegistry
+from shared.settings import ApiSettings
+from shared.storage import Storage
+
+_MODELS = "SELECT name, model FROM collections WHERE tenant = $1 AND name = ANY($2::text[])"
+
+
+class Intake:
+    """Turns drafts into jobs that may be inserted."""
+
+    def __init__(self, database: Database, storage: Storage, registry: ModelRegistry, settings: ApiSettings) -> None:
+        self._database = database
+        self._storage = storage
+        self._registry = registry
+        self._policy = FetchPolicy(max_bytes=settings.max_picture_bytes, allow=settings.fetch_allow)
+        self._limits = DecodeLimits(max_pixels=settings.max_picture_pixels)
+
+    async def check(self, caller: Caller, drafts: Sequence[Draft]) -> None:
+        """Check drafts against the world and store their pictures.
+
+        Raises:
+            InvalidInput: with every fault of every draft; nothing is stored then.
+            Conflict: a collection was made with another model (`model_mismatch`).
+        """
+        faults = Faults()
+        for draft in drafts:
+            check_draft(draft, self._registry, self._policy, faults)
+        await self._check_collections(caller, drafts, faults)
+        await self._check_files(caller, drafts, faults)
+        pictures = await read_inline(drafts, caller.tenant, self._policy.max_bytes, self._limits, faults)
+        faults.raise_any()
+        await store(self._database, self._storage, pictures)
+
+    async def _check_collections(self, caller: Caller, drafts: Sequence[Draft], faults: Faults) -> None:
+        named = [
+            (draft, name, model)
+            for draft in drafts
+            if (name := getattr(draft.input, "collection", None)) and (model := getattr(draft.input, "model", None))
+        ]
+        if not named:
+            return
+        rows = await self._database.fetch(_MODELS, caller.tenant, sorted({name for _, name, _ in named}))
+        models = {row["name"]: row["model"] for row in rows}
+        for draft, name, model in named:
+            if models.get(name, model) != model:
+                faults.conflict = Conflict(
+                    f"{draft.path('model')}: the collection {name!r} was made with the model {models[name]!r}, not "
+                    f"{model!r}. Leave `model` out, or use another collection.",
+                    code=ErrorCode.MODEL_MISMATCH,
+                )
+
+    async def _check_files(self, caller: Caller, drafts: Sequence[Draft], faults: Faults) -> None:
+        named = [
+            (draft, path, picture.file)
+            for draft in drafts
+            for path, picture in draft.kind.pictures(draft.input)
+            if picture.file is not None
+        ]
+        if not named:
+            return
+        rows = await self._database.fetch(files.TOUCH_KNOWN, caller.tenant, sorted({id for _, _, id in named}))
+        known = {row["id"] for row in rows}
+        for draft, path, file_id in named:
+            if file_id in known:
+                draft.files.append(file_id)
+            else:
+                faults.add(draft.path(path), f"there is no file {file_id}; send the picture itself")
+
+
+def new_job(
+    draft: Draft, caller: Caller, *, key: str | None, hashed: bytes | None, cancel_after: float | None
+) -> NewJob:
+    """A checked draft as the row it becomes.
+
+    Raises:
+        InvalidInput: the input is nested so deeply that it cannot be written.
+    """
+    envelope, kind = draft.envelope, draft.kind
+    return NewJob(
+        id=new_id(),
+        tenant=caller.tenant,
+        key_id=caller.key_id,
+        kind=kind.name,
+        queue=kind.queue_for(draft.input),
+        batch_key=kind.batch_key(draft.input),
+        priority=PRIORITIES[envelope.priority],
+        input=to_json(draft.raw).decode(),
+        metadata=orjson.dumps(envelope.metadata).decode() if envelope.metadata else "{}",
+        max_attempts=envelope.max_attempts,
+        timeout_seconds=envelope.timeout_seconds or kind.default_timeout,
+        idempotency_key=key,
+        request_hash=hashed,
+        cancel_after=cancel_after,
+        files=tuple(dict.fromkeys(draft.files)),
+    )

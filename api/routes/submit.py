@@ -1,0 +1,168 @@
+"""`POST /v1/<kind>`, a route for each kind of the registry, and `POST /v1/jobs/batch`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from api import openapi, preferences
+from api.auth import Caller, needs
+from api.body import read_json
+from api.following import wait_for
+from api.intake.drafts import read_batch, read_one, request_hash
+from api.intake.prepare import new_job
+from api.ringing import ring_for
+from api.services import Services, services_of
+from api.views import base_url, ended, full_job_view, json_response, new_job_view
+from shared.contracts.common import JobKind
+from shared.errors import Conflict
+from shared.jobs import queries, submission
+from shared.jobs.control import no_such_job
+from shared.jobs.submission import Accepted, NewJob
+
+Writer = Annotated[Caller, Depends(needs("jobs:write"))]
+
+IDEMPOTENCY_KEY = openapi.header(
+    "Idempotency-Key", "The same key and body answer with the same job, also after a lost connection.", "order-42"
+)
+CANCEL_AFTER = openapi.header("Cancel-After", "Cancel the job when it has not ended by then: s, m, h or d.", "90s")
+PREFER = openapi.header("Prefer", "Wait up to N seconds (1 to 60) for the job to end: 200 then, else 202.", "wait=10")
+
+
+def router(kinds: Mapping[str, JobKind[Any, Any]]) -> APIRouter:
+    """The routes of the kinds that this stack accepts."""
+    routes = APIRouter(tags=["submit"])
+    for kind in kinds.values():
+        _add_kind(routes, kind)
+    _add_batch(routes, kinds)
+    return routes
+
+
+def _add_kind(routes: APIRouter, kind: JobKind[Any, Any]) -> None:
+    schema = f"{kind.name.capitalize()}Job"
+
+    async def submit(request: Request, caller: Writer) -> Response:
+        return await _submit(kind, request, caller)
+
+    extra = openapi.json_body(f"{kind.name.capitalize()}Request", {"input": kind.example})
+    routes.add_api_route(
+        f"/v1/{kind.name}",
+        submit,
+        methods=["POST"],
+        operation_id=f"submit_{kind.name}",
+        summary=kind.summary,
+        status_code=202,
+        response_class=Response,
+        responses={
+            200: openapi.answer("The job has ended within the time that `Prefer: wait` gave it", schema),
+            202: openapi.answer("The job is accepted", schema, Location="Where the job is"),
+            **openapi.problems(400, 409, 413, 415, 422),
+        },
+        openapi_extra={**extra, "parameters": [IDEMPOTENCY_KEY, PREFER, CANCEL_AFTER]},
+    )
+
+
+def _add_batch(routes: APIRouter, kinds: Mapping[str, JobKind[Any, Any]]) -> None:
+    async def submit_batch(request: Request, caller: Writer) -> Response:
+        return await _submit_batch(request, caller)
+
+    example = {"jobs": [{"kind": kind.name, "input": kind.example} for kind in kinds.values()]}
+    routes.add_api_route(
+        "/v1/jobs/batch",
+        submit_batch,
+        methods=["POST"],
+        operation_id="submit_batch",
+        summary="Submit up to 1,000 jobs together: all or none",
+        status_code=202,
+        response_class=Response,
+        responses={
+            202: openapi.answer("All jobs are accepted", "JobBatch"),
+            **openapi.problems(400, 409, 413, 415, 422),
+        },
+        openapi_extra={
+            **openapi.json_body("BatchRequest", example),
+            "parameters": [IDEMPOTENCY_KEY, CANCEL_AFTER],
+        },
+    )
+
+
+async def _submit(kind: JobKind[Any, Any], request: Request, caller: Caller) -> Response:
+    services = services_of(request)
+    seconds, key = preferences.wait_seconds(request), preferences.idempotency_key(request)
+    cancel_after = preferences.cancel_after(request)
+    draft = read_one(kind, await read_json(request, services.settings.max_body_bytes))
+    hashed = request_hash([draft]) if key else None
+    if key and hashed and (known := await _replay(services, caller, {key: hashed})):
+        return await _answer(services, request, caller, known[key], seconds)
+    await services.intake.check(caller, [draft])
+    job = new_job(draft, caller, key=key, hashed=hashed, cancel_after=cancel_after)
+    if not seconds:
+        accepted = await services.submitter.submit(job)
+        return await _answer(services, request, caller, accepted, seconds, job)
+    with services.hub.watch(job.id):  # from before the job can end
+        accepted = await services.submitter.submit(job)
+        return await _answer(services, request, caller, accepted, seconds, job)
+
+
+async def _answer(
+    services: Services, request: Request, caller: Caller, accepted: Accepted, seconds: int, job: NewJob | None = None
+) -> Response:
+    """Ring for a new job, wait as long as the client prefers, and show what there is."""
+    base = base_url(request, services.settings.public_url)
+    headers = {"Location": f"{base}/v1/jobs/{accepted.id}"}
+    if job is not None and not accepted.replayed:
+        ring_for(services.doorbell, services.kinds, [job])
+        if not seconds:
+            return json_response(new_job_view(job, accepted, base), 202, headers)
+    if accepted.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    if seconds:
+        headers["Preference-Applied"] = f"wait={seconds}"
+    row = await wait_for(services, caller.tenant, accepted.id, seconds)
+    if row is None:  # deleted in the meantime
+        raise no_such_job(accepted.id)
+    status = 200 if seconds and ended(row) else 202
+    return json_response(await full_job_view(row, base, services.storage), status, headers)
+
+
+async def _submit_batch(request: Request, caller: Caller) -> Response:
+    services = services_of(request)
+    key, cancel_after = preferences.idempotency_key(request), preferences.cancel_after(request)
+    drafts = read_batch(services.kinds, await read_json(request, services.settings.max_body_bytes))
+    hashed = request_hash(drafts) if key else None
+    keys = [f"{key}#{index}" if key else None for index in range(len(drafts))]
+    if hashed and (known := await _replay(services, caller, {name: hashed for name in keys if name})):
+        return await _batch_replay(services, request, caller, [known[name] for name in keys if name in known])
+    await services.intake.check(caller, drafts)
+    jobs = [
+        new_job(draft, caller, key=name, hashed=hashed, cancel_after=cancel_after)
+        for draft, name in zip(drafts, keys, strict=True)
+    ]
+    accepted = await submission.insert_all(services.database, jobs)
+    if any(result.replayed for result in accepted):
+        return await _batch_replay(services, request, caller, accepted)
+    ring_for(services.doorbell, services.kinds, jobs)
+    base = base_url(request, services.settings.public_url)
+    views = [new_job_view(job, result, base) for job, result in zip(jobs, accepted, strict=True)]
+    return json_response({"jobs": views}, 202)
+
+
+async def _batch_replay(services: Services, request: Request, caller: Caller, jobs: list[Accepted]) -> Response:
+    base = base_url(request, services.settings.public_url)
+    rows = await queries.many(services.database, caller.tenant, [job.id for job in jobs])
+    views = [await full_job_view(rows[job.id], base, services.storage) for job in jobs if job.id in rows]
+    return json_response({"jobs": views}, 202, {"Idempotency-Replayed": "true"})
+
+
+async def _replay(services: Services, caller: Caller, hashes: dict[str, bytes]) -> dict[str, Accepted]:
+    """The jobs that these idempotency keys stand for already; empty when there is none.
+
+    Raises:
+        Conflict: a key stands for another request.
+    """
+    found = await submission.replays(services.database, caller.tenant, hashes)
+    for result in found.values():
+        if isinstance(result, Conflict):
+            raise result
+    return {key: result for key, result in found.items() if isinstance(result, Accepted)}
