@@ -14,6 +14,7 @@ from shared.contracts.common import Contract, JobKind
 from shared.database.pool import Pool, retry_once
 from shared.errors import (
     DeadlinePassed,
+    DependencyUnavailable,
     ErrorCode,
     JobCanceled,
     JobError,
@@ -279,6 +280,8 @@ def _stop_or(answer: Result, handle: JobHandle) -> Result:
 def _as_result(error: Exception, handle: JobHandle) -> Result:
     if isinstance(error, JobError | JobStopped):
         return error
+    if isinstance(error, DependencyUnavailable):
+        return RetryableJobError(ErrorCode.INTERNAL, f"A part of Darkroom was away: {error}. The job is tried again.")
     log.exception("handler_failed", job_id=str(handle.id), kind=handle.job.kind)
     return RetryableJobError(ErrorCode.INTERNAL, INTERNAL_MESSAGE)
 

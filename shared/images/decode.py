@@ -117,12 +117,22 @@ def decode(data: bytes, limits: DecodeLimits, *, min_side: int | None = None) ->
     kind = detect_format(data)
     with _decoder_faults(kind):
         picture = open_picture(data, limits)
+        full = picture.size
         if min_side is not None and kind is PictureFormat.JPEG:
             picture.draft(None, (2 * min_side, 2 * min_side))
         with _PIXELS.hold(picture.width * picture.height), _AVIF if kind is PictureFormat.AVIF else nullcontext():
             picture.load()
             check_size(picture.size, limits)  # again: a HEIC may have declared another size than its pixels have
-            return _upright(_rgb(picture), _orientation(picture))
+            pixels = _rgb(picture) if picture.size == full else _whole_pixels(_rgb(picture), *full)
+            return _upright(pixels, _orientation(picture))
+
+
+def _whole_pixels(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """A reduced JPEG without the edge that stands for less than half a pixel: the decoder rounds up, and the stretched
+    edge was measured to cost embeddings up to .001 of cosine.
+    """
+    scale = round(width / picture.width) if width >= height else round(height / picture.height)
+    return picture.crop((0, 0, max(1, round(width / scale)), max(1, round(height / scale))))
 
 
 def open_picture(data: bytes, limits: DecodeLimits) -> ImageFile:

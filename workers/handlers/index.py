@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from shared.collections import CollectionRow
 from shared.contracts.index import FailedItem, IndexInput, IndexItem, IndexOutput
-from shared.errors import ErrorCode, JobError, JobStopped, PermanentJobError
+from shared.errors import ErrorCode, JobError, JobStopped, PermanentJobError, RetryableJobError
 from shared.faults import fault_point
 from shared.images.hashing import file_hash
 from shared.model_registry import ModelSpec
@@ -58,6 +58,8 @@ class _Run:
     indexed: int = 0
     skipped: int = 0
     stop: JobStopped | None = None
+    overtaken: bool = False
+    """An item that was to be skipped has been changed meanwhile: the job has to look again."""
 
     def content_hash(self, item: IndexItem, picture_hash: str) -> str:
         """Of all that a point is made from: when it is the same, so is the point."""
@@ -199,7 +201,8 @@ def _write(run: _Run, context: JobContext) -> None:
         if run.points:
             vectors.upsert(ref, run.points, fence=fence)
         if run.unchanged:
-            vectors.touch(ref, run.unchanged, version=run.job.version, fence=fence)
+            confirmed = vectors.touch(ref, run.unchanged, version=run.job.version, fence=fence)
+            run.overtaken = run.overtaken or len(confirmed) < len(run.unchanged)
         fault_point("worker.after_effect")
     except JobStopped as stop:
         run.stop = stop
@@ -217,6 +220,9 @@ def _result(run: _Run, context: JobContext) -> IndexOutput | JobError | JobStopp
         context.services.collections.note_write(run.collection.id)
     if run.stop:
         return run.stop
+    if run.overtaken:
+        message = "Items of this job were changed by another one while it ran; it looks at them again."
+        return RetryableJobError(ErrorCode.INTERNAL, message, retry_in=0.0)
     if len(run.failed) == len(run.input.items):
         return nothing_worked([error for _, error in run.failed])
     failed: list[Any] = [FailedItem(id=id, code=error.code, message=error.message) for id, error in run.failed]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.contracts.index import IndexInput, IndexOutput
-from shared.errors import ErrorCode, JobCanceled, LeaseLost, PermanentJobError
+from shared.errors import ErrorCode, JobCanceled, LeaseLost, PermanentJobError, RetryableJobError
 from tests.fakes.models import FakeEmbedder, fake_spec
 from tests.fakes.services import Room
 from tests.fakes.vectors import MemoryVectorStore
@@ -107,6 +107,21 @@ def test_the_last_submitted_wins_whatever_order_workers_run_in() -> None:
     index(room, item("a", "blue", payload={"by": "later"}), job=later)
     index(room, item("a", "red", payload={"by": "earlier"}), job=earlier)
     assert stored(room)["a"].payload == {"by": "later"}
+
+
+def test_an_item_changed_while_it_was_to_be_skipped_is_looked_at_again() -> None:
+    room = Room()
+    index(room, item("a", "red"))
+    older, newer = room.job(), room.job()
+    meanwhile = room.vectors.touch
+    room.vectors.touch = lambda *args, **options: (
+        index(room, item("a", "blue"), job=older),
+        meanwhile(*args, **options),
+    )[1]  # type: ignore[method-assign]
+    output = index(room, item("a", "red"), job=newer)
+    assert isinstance(output, RetryableJobError)
+    room.vectors.touch = meanwhile  # type: ignore[method-assign]
+    assert index(room, item("a", "red"), job=newer).indexed == 1
 
 
 def test_an_attempt_that_lost_its_job_writes_nothing() -> None:
