@@ -60,6 +60,19 @@ def test_no_statement_scans_the_table(connection: Connection, name: str) -> None
     assert_no_scan(connection, statement, parameters)
 
 
+def test_a_claim_from_one_deep_queue_reads_only_what_it_takes(module_postgres_url: str) -> None:
+    """The more of the table one queue is, the more a planner likes to scan it for a batch."""
+    with connect(module_postgres_url) as connection, connection.transaction(force_rollback=True):
+        connection.execute(
+            """
+            INSERT INTO jobs (id, tenant, kind, queue, batch_key, input, timeout_seconds)
+            SELECT gen_random_uuid(), 't', 'noop', 'deep', 'noop', '{}', 60 FROM generate_series(1, 50000)
+            """
+        )
+        connection.execute("ANALYZE jobs")
+        assert_no_scan(connection, lifecycle._CLAIM, CLAIM | {"queue": "deep"})
+
+
 def assert_no_scan(connection: Connection, statement: str, parameters: Any) -> None:
     rows = connection.execute("EXPLAIN (COSTS OFF) " + statement, parameters).fetchall()  # type: ignore[call-overload]
     plan = "\n".join(line for (line,) in rows)
