@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -23,13 +24,14 @@ class CollectionRow:
     model: str
     dimension: int
     version: int
+    created_at: datetime | None = None
 
     @property
     def ref(self) -> CollectionRef:
         return CollectionRef(id=self.id, dimension=self.dimension)
 
 
-_COLUMNS = "id, tenant, name, model, dimension, version"
+_COLUMNS = "id, tenant, name, model, dimension, version, created_at"
 
 
 def find(connection: Connection, tenant: str, name: str) -> CollectionRow | None:
@@ -53,6 +55,22 @@ def ensure(connection: Connection, tenant: str, name: str, *, model: str, dimens
     if row is None:  # deleted between the two statements: the next attempt makes it anew
         raise psycopg.errors.SerializationFailure("the collection was deleted while it was being made")
     return row
+
+
+def of_tenant(connection: Connection, tenant: str, *, after: str | None, limit: int) -> list[CollectionRow]:
+    """A tenant's collections in the order of their names, from the one after `after` on."""
+    with connection.cursor(row_factory=class_row(CollectionRow)) as cursor:
+        cursor.execute(
+            f"SELECT {_COLUMNS} FROM collections WHERE tenant = %(tenant)s "
+            "AND (%(after)s::text IS NULL OR name > %(after)s) ORDER BY name LIMIT %(limit)s",
+            {"tenant": tenant, "after": after, "limit": limit},
+        )
+        return cursor.fetchall()
+
+
+def delete(connection: Connection, collection_id: uuid.UUID) -> None:
+    """Delete the row; the vectors are the caller's to drop."""
+    connection.execute("DELETE FROM collections WHERE id = %s", (collection_id,))
 
 
 def note_write(connection: Connection, collection_id: uuid.UUID) -> None:
