@@ -216,6 +216,7 @@ async def _insert_whole(database: Database, jobs: Sequence[NewJob]) -> list[Row]
         rows = await connection.fetch(_INSERT, *columns(jobs))
         if len(rows) < len(jobs):
             raise _SomeExist
+        fault_point("api.after_insert")
         return rows
 
 

@@ -40,20 +40,24 @@ class FaultyStack:
         return self.struck(point)[0]
 
     def submit(self, kind: str = "noop", input: dict[str, Any] | None = None, **headers: str) -> uuid.UUID:
+        """Submit one job; see `send`."""
+        headers.setdefault("Idempotency-Key", str(uuid.uuid4()))
+        return self.send(f"/v1/{kind}", {"input": input or {}}, **headers)[0]
+
+    def send(self, path: str, body: dict[str, Any], **headers: str) -> list[uuid.UUID]:
         """Submit as a careful client does: with an idempotency key, again and again until it is accepted."""
-        key = headers.setdefault("Idempotency-Key", str(uuid.uuid4()))
         end = time.monotonic() + 60
         while time.monotonic() < end:
             try:
                 with self.stack.client() as client:
-                    answer = client.post(f"/v1/{kind}", json={"input": input or {}}, headers=headers)
+                    answer = client.post(path, json=body, headers=headers)
                 if answer.status_code in (200, 202):
-                    return uuid.UUID(answer.json()["id"])
+                    return [uuid.UUID(job["id"]) for job in answer.json().get("jobs", [answer.json()])]
                 assert answer.status_code == 503, answer.text
             except httpx.TransportError:
                 pass
             time.sleep(0.1)
-        pytest.fail(f"the API did not take the job with key {key}")
+        pytest.fail(f"the API did not take {path}")
 
     def get(self, job_id: uuid.UUID) -> dict[str, Any]:
         with self.stack.client() as client:

@@ -14,7 +14,7 @@ from .conftest import FaultyStack
 
 WORKER_POINTS = ["worker.after_claim", "worker.before_finish", "worker.after_finish", "worker.before_ack"]
 EFFECT_POINTS = ["worker.before_effect", "worker.after_effect"]
-API_POINTS = ["api.after_insert", "api.after_commit", "api.after_ring"]
+API_POINTS = ["api.after_commit", "api.after_ring"]
 
 
 @pytest.mark.parametrize("strike", ["SIGKILL", "parent:SIGKILL", "parent:SIGTERM"])
@@ -70,6 +70,16 @@ def test_the_api_is_killed_while_it_accepts(faulty: FaultyStack, point: str) -> 
     faulty.wait_until_struck(point)
     assert faulty.ended(job_id)["status"] == "succeeded"
     assert faulty.rows("SELECT count(*) FROM jobs WHERE idempotency_key = %s", key) == [(1,)]
+
+
+@pytest.mark.parametrize("point", ["api.after_insert", *API_POINTS])
+def test_the_api_is_killed_while_it_accepts_a_batch(faulty: FaultyStack, point: str) -> None:
+    faulty.arm(point)
+    jobs = [{"kind": "noop", "input": {}} for _ in range(5)]
+    ids = faulty.send("/v1/jobs/batch", {"jobs": jobs}, **{"Idempotency-Key": str(uuid.uuid4())})
+    faulty.wait_until_struck(point)
+    assert len(set(ids)) == 5
+    assert {faulty.ended(job_id)["status"] for job_id in ids} == {"succeeded"}
 
 
 def test_the_api_ends_what_it_began_when_told_to_go(faulty: FaultyStack) -> None:
