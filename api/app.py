@@ -9,7 +9,9 @@ from starlette.middleware.cors import CORSMiddleware
 from api import errors, openapi
 from api.metrics import Metrics
 from api.middleware import RequestContext
-from api.routes import health, jobs, metrics, submit
+from api.routes import collections, health, items, jobs, keys, metrics, models, queues, submit
+from api.routes.collections import CollectionRequest
+from api.routes.keys import KeyRequest
 from api.services import Services
 from shared.settings import ApiSettings
 
@@ -39,10 +41,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
     )
     app.state.services = services
     app.state.metrics = Metrics()
-    for router in (submit.router(services.kinds), jobs.router, health.router, metrics.router):
-        app.include_router(router)
+    app.include_router(submit.router(services.kinds))
+    for part in (jobs, collections, items, models, keys, queues, health, metrics):
+        app.include_router(part.router)
     errors.install(app)
-    openapi.install(app, services.kinds)
+    openapi.install(app, services.kinds, bodies=(CollectionRequest, KeyRequest))
     _add_middleware(app, settings)
     return app
 

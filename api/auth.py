@@ -86,6 +86,10 @@ class Authenticator:
         self._note_use(key_id)
         return known.caller
 
+    def forget(self, key_id: str) -> None:
+        """Ask the database again with the next request: the key was just changed."""
+        self._known.pop(key_id, None)
+
     async def _look_up(self, key_id: str) -> _Known:
         known = self._known.get(key_id)
         if known is None or known.until < time.monotonic():

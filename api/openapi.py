@@ -1,6 +1,6 @@
 """The OpenAPI document: bodies that the routes read themselves, typed jobs, and problems on every operation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, Optional
 
@@ -108,23 +108,25 @@ class JobBatch(Contract):
     jobs: list[JobView]
 
 
-def install(app: FastAPI, kinds: Mapping[str, JobKind[Any, Any]]) -> None:
-    """Make the application serve the finished document."""
+def install(app: FastAPI, kinds: Mapping[str, JobKind[Any, Any]], *, bodies: Sequence[type[BaseModel]] = ()) -> None:
+    """Make the application serve the finished document. `bodies`: of routes that read them themselves."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app, kinds)
+            app.openapi_schema = _document(app, kinds, bodies)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _document(app: FastAPI, kinds: Mapping[str, JobKind[Any, Any]]) -> dict[str, Any]:
+def _document(
+    app: FastAPI, kinds: Mapping[str, JobKind[Any, Any]], bodies: Sequence[type[BaseModel]]
+) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas |= _schemas(kinds)
+    schemas |= _schemas(kinds, bodies)
     for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of a 422, which nobody ever sees
         schemas.pop(unused, None)
     for path in document["paths"].values():
@@ -135,9 +137,10 @@ def _document(app: FastAPI, kinds: Mapping[str, JobKind[Any, Any]]) -> dict[str,
     return document
 
 
-def _schemas(kinds: Mapping[str, JobKind[Any, Any]]) -> Schemas:
+def _schemas(kinds: Mapping[str, JobKind[Any, Any]], bodies: Sequence[type[BaseModel]]) -> Schemas:
     models: list[tuple[type[BaseModel], Literal["validation", "serialization"]]] = [
         *((request_model(kind), "validation") for kind in kinds.values()),
+        *((body, "validation") for body in bodies),
         *((job_model(kind), "serialization") for kind in kinds.values()),
         *((model, "serialization") for model in (JobView, JobList, JobBatch, ProblemView)),
     ]

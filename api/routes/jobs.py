@@ -1,8 +1,6 @@
 """`/v1/jobs`: follow, list, cancel, retry and delete jobs."""
 
 import asyncio
-import base64
-import binascii
 import uuid
 from typing import Annotated
 
@@ -10,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response
 
-from api import openapi, preferences
+from api import cursors, openapi, preferences
 from api.auth import Caller, needs
 from api.following import wait_for
 from api.ringing import ring_again
@@ -84,7 +82,7 @@ async def get_job(job_id: str, request: Request, caller: Reader) -> Response:
 )
 async def list_jobs(request: Request, caller: Reader, query: Annotated[JobsQuery, Query()]) -> Response:
     services = services_of(request)
-    before = _from_cursor(query.cursor) if query.cursor else None
+    before = cursors.to_id(query.cursor) if query.cursor else None
     wanted = JobFilter(
         tenant=caller.tenant,
         kind=query.kind,
@@ -98,7 +96,7 @@ async def list_jobs(request: Request, caller: Reader, query: Annotated[JobsQuery
     base = base_url(request, services.settings.public_url)
     more = len(rows) > query.limit
     data = [job_view(row, base) for row in rows[: query.limit]]
-    return json_response({"data": data, "next_cursor": _cursor(rows[query.limit - 1]["id"]) if more else None})
+    return json_response({"data": data, "next_cursor": cursors.of_id(rows[query.limit - 1]["id"]) if more else None})
 
 
 @router.post(
@@ -177,18 +175,6 @@ def _id(text: str) -> uuid.UUID:
         return uuid.UUID(text)
     except ValueError:
         raise no_such_job(ascii(text[:80])) from None
-
-
-def _cursor(id: uuid.UUID) -> str:
-    return base64.urlsafe_b64encode(id.bytes).decode().rstrip("=")
-
-
-def _from_cursor(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(bytes=base64.b64decode(f"{text}==", altchars=b"-_", validate=True))
-    except (ValueError, binascii.Error):
-        fault = FieldFault("cursor", "is none that a list answered with; leave it out to begin anew")
-        raise InvalidInput("The request is not valid.", faults=(fault,)) from None
 
 
 def _storable(metadata: dict[str, str]) -> dict[str, str]:
