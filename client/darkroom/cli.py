@@ -34,6 +34,8 @@ def build(words: Sequence[str]) -> typer.Typer:
     app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(_root)
     found = plugins.find()
+    if "--version" in words[:1]:
+        return app
     called = next((word for word in words if not word.startswith("-")), None)
     if called in found and "_DARKROOM_COMPLETE" not in os.environ:
         plugins.add(app, found[called])

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_the_lines_to_try_work_as_pasted(stack: Stack) -> None:
 
 
 def test_the_environment_is_for_work_by_hand(stack: Stack) -> None:
-    script = 'eval "$(python -m darkroom env)" && echo "$DARKROOM_PORT $DARKROOM_EMBEDDED"'
+    script = f'eval "$({sys.executable} -m darkroom env)" && echo "$DARKROOM_PORT $DARKROOM_EMBEDDED"'
     done = subprocess.run(["bash", "-c", script], env=stack.environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(stack.port), "true"]
 
