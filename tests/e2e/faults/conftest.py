@@ -60,10 +60,17 @@ class FaultyStack:
         pytest.fail(f"the API did not take {path}")
 
     def get(self, job_id: uuid.UUID) -> dict[str, Any]:
-        with self.stack.client() as client:
-            answer = client.get(f"/v1/jobs/{job_id}")
-        assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
+        """The job; waits for an API (or a Postgres) that is just being started again."""
+        found: dict[str, Any] = {}
+
+        def answered() -> bool:
+            with self.stack.client() as client, contextlib.suppress(httpx.TransportError):
+                answer = client.get(f"/v1/jobs/{job_id}")
+                assert answer.status_code in (200, 503), answer.text
+                found.update(answer.json() if answer.status_code == 200 else {})
+            return bool(found)
+
+        self.stack.until(answered, "answered")
         return found
 
     def ended(self, job_id: uuid.UUID, seconds: float = 40.0) -> dict[str, Any]:

@@ -12,13 +12,20 @@ from tests.e2e.pictures import catalogue_items
 
 from .conftest import FaultyStack
 
-WORKER_POINTS = ["worker.after_claim", "worker.before_finish", "worker.after_finish", "worker.before_ack"]
+WORKER_FAULTS = [
+    ("worker.after_claim", "SIGKILL"),
+    ("worker.after_claim", "parent:SIGKILL"),
+    ("worker.after_claim", "parent:SIGTERM"),
+    ("worker.before_finish", "SIGKILL"),
+    ("worker.before_finish", "parent:SIGTERM"),
+    ("worker.after_finish", "SIGKILL"),
+    ("worker.before_ack", "SIGKILL"),
+]
 EFFECT_POINTS = ["worker.before_effect", "worker.after_effect"]
 API_POINTS = ["api.after_commit", "api.after_ring"]
 
 
-@pytest.mark.parametrize("strike", ["SIGKILL", "parent:SIGKILL", "parent:SIGTERM"])
-@pytest.mark.parametrize("point", WORKER_POINTS)
+@pytest.mark.parametrize(("point", "strike"), WORKER_FAULTS)
 def test_a_worker_is_struck(faulty: FaultyStack, point: str, strike: str) -> None:
     faulty.arm(point, strike)
     ids = [faulty.submit(input={"sleep_ms": 20}) for _ in range(5)]
