@@ -13,14 +13,12 @@ from api.services import services_of
 from api.threads import with_connection
 from shared import collections
 from shared.errors import FieldFault, InvalidInput, NotFound
-from shared.jobs.submission import new_id
+from shared.jobs import control
 from shared.vectors import filters
 from shared.vectors.filter_nodes import Filter
 from shared.vectors.protocol import StoredPoint
 
 router = APIRouter(prefix="/v1/collections/{name}/items", tags=["collections"])
-VERSION_SHIFT = 68
-"""Of an id: what grows with time. The same as jobs write with, so that the last one asked for wins."""
 
 
 class Item(BaseModel):
@@ -91,7 +89,7 @@ async def delete_item(name: str, item_id: str, request: Request, caller: Writer)
     row = await existing(services, caller, name)
     if not item_id or "\0" in item_id:
         return
-    version = new_id().int >> VERSION_SHIFT
+    version = await control.next_seq(services.database)
     await asyncio.to_thread(lambda: services.vectors.delete(row.ref, [item_id], version=version))
     await with_connection(services, lambda connection: collections.note_write(connection, row.id))
 

@@ -33,6 +33,7 @@ RETURNING kind, queue, batch_key
 _LOCK = "SELECT state FROM jobs WHERE id = $1 AND tenant = $2 FOR UPDATE"
 _FILES = "SELECT file_id FROM job_files WHERE job_id = $1"
 _DELETE = "DELETE FROM jobs WHERE id = $1"
+_NEXT_SEQ = "SELECT nextval(pg_get_serial_sequence('jobs', 'seq')) AS seq"
 _PAUSE = """
 INSERT INTO queues (name, paused) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET paused = excluded.paused, updated_at = now()
@@ -93,6 +94,14 @@ async def delete(connection: Connection, job_id: uuid.UUID, file_ids: list[str])
 async def set_paused(database: Database, queue: str, paused: bool) -> None:
     """A paused queue is not claimed from; what runs goes on, and submissions are still accepted."""
     await database.execute(_PAUSE, queue, paused)
+
+
+async def next_seq(database: Database) -> int:
+    """A place of its own in the order of submission, for a write that no job does: jobs submitted before it must not
+    undo it, later ones may."""
+    row = await database.fetchrow(_NEXT_SEQ)
+    assert row is not None
+    return int(row["seq"])
 
 
 def no_such_job(job_id: object) -> NotFound:
