@@ -1,7 +1,6 @@
 """Round every request: its id, its log line, its time in the metrics, and an answer to what nobody expected."""
 
 import re
-import secrets
 import time
 
 import structlog
@@ -11,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import INTERNAL, problem_of
 from api.metrics import Metrics
+from shared.jobs.submission import new_id
 
 log = structlog.get_logger(__name__)
 
@@ -72,4 +72,4 @@ class RequestContext:
 def _request_id(scope: Scope) -> str:
     """The client's own id when it is a sane one, else a new one."""
     given = Headers(scope=scope).get("x-request-id")
-    return given if given and _SANE_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+    return given if given and _SANE_ID.fullmatch(given) else f"req_{new_id().hex}"

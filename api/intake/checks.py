@@ -37,7 +37,7 @@ def _check_timeout(draft: Draft, faults: Faults) -> None:
 
 
 def _check_model(draft: Draft, registry: ModelRegistry, faults: Faults) -> None:
-    alias = getattr(draft.input, "model", None)
+    alias = draft.get("model")
     if alias is None and not draft.kind.uses_model:
         return
     try:
@@ -55,7 +55,7 @@ def _check_model(draft: Draft, registry: ModelRegistry, faults: Faults) -> None:
 
 
 def _check_filter(draft: Draft, faults: Faults) -> None:
-    raw = getattr(draft.input, "filter", None)
+    raw = draft.get("filter")
     if raw is None:
         return
     try:
@@ -65,7 +65,7 @@ def _check_filter(draft: Draft, faults: Faults) -> None:
 
 
 def _check_payloads(draft: Draft, faults: Faults) -> None:
-    for index, item in enumerate(getattr(draft.input, "items", ())):
+    for index, item in enumerate(draft.get("items") or ()):
         if not item.payload:
             continue
         path = draft.path(f"items.{index}.payload")

@@ -29,6 +29,10 @@ class Draft:
     """What its paths begin with: nothing, or `jobs.3.` in a batch."""
     files: list[str] = field(default_factory=list)
 
+    def get(self, field: str) -> Any:
+        """A field of the input; None where this kind has no such field."""
+        return getattr(self.input, field) if field in self.kind.input.model_fields else None
+
     def path(self, inside: str) -> str:
         return f"{self.place}input.{inside}"
 

@@ -53,7 +53,7 @@ class Intake:
         named = [
             (draft, name, model)
             for draft in drafts
-            if (name := getattr(draft.input, "collection", None)) and (model := getattr(draft.input, "model", None))
+            if (name := draft.get("collection")) and (model := draft.get("model"))
         ]
         if not named:
             return
