@@ -17,7 +17,18 @@ LARGEST_LOG = 20_000_000
 """Bytes; a log is put aside (one older copy is kept) when its process starts and it is larger."""
 
 
-def _at_once(_log: Path, _offset: int) -> bool:
+@dataclass(frozen=True)
+class Run:
+    """One life of a process, for those who ask whether it is up."""
+
+    log: Path
+    offset: int
+    """Where this run's part of the log begins."""
+    age: float
+    """Seconds since its start."""
+
+
+def _at_once(_run: Run) -> bool:
     return True
 
 
@@ -30,8 +41,8 @@ class Spec:
     env: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] = lambda: None
     """Before each start."""
-    ready: Callable[[Path, int], bool] = _at_once
-    """Given its log and where this run's part of it begins: is it up?"""
+    ready: Callable[[Run], bool] = _at_once
+    """Is it up? Asked again and again, so it answers quickly."""
     ready_seconds: float = 120.0
     stop_stage: int = 1
     """Lower stages are stopped first, all of one stage together."""
@@ -78,7 +89,8 @@ class Child:
         if self.has_ended():
             self._bury()
             return True
-        if self.state.state == "starting" and self.spec.ready(self.log, self._log_offset):
+        run = Run(self.log, self._log_offset, time.monotonic() - self._started)
+        if self.state.state == "starting" and self.spec.ready(run):
             self.state.enter("running")
             return True
         return False

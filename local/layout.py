@@ -107,7 +107,7 @@ def _postgres(server: Postgres, env: Mapping[str, str]) -> Spec:
         server.command(),
         env,
         prepare=server.prepare,
-        ready=lambda _log, _offset: server.ready(),
+        ready=lambda _run: server.ready(),
         stop_stage=3,
         stop_signal=server.stop_signal,
         hurry_signal=signal.SIGINT,
@@ -120,7 +120,7 @@ def _valkey(server: Valkey, env: Mapping[str, str]) -> Spec:
         server.command(),
         env,
         prepare=server.prepare,
-        ready=lambda _log, _offset: server.ready(),
+        ready=lambda _run: server.ready(),
         stop_stage=2,
         stop_signal=server.stop_signal,
         hurry_signal=signal.SIGTERM,
@@ -132,19 +132,20 @@ def _api(settings: StackSettings, env: Mapping[str, str]) -> Spec:
         "api",
         [sys.executable, "-m", "api"],
         env,
-        ready=lambda _log, _offset: probes.answers(settings.host, settings.port, "/health/live"),
+        ready=lambda _run: probes.answers(settings.host, settings.port, "/health/live"),
         stop_seconds=settings.shutdown_seconds + GRACE_SECONDS,
     )
 
 
 def _worker(worker: Worker, settings: StackSettings, env: Mapping[str, str]) -> Spec:
     command = [sys.executable, "-m", "workers", "--name", worker.name, "--queues", ",".join(worker.queues)]
+    silent = settings.log_level.upper() not in ("INFO", "DEBUG", "NOTSET")
     command += ["--concurrency", str(worker.processes), *(["--spawn"] if worker.spawn else [])]
     return Spec(
         f"worker-{worker.name}",
         command,
         {**env, "DARKROOM_WORKER_QUEUES": json.dumps(worker.queues)},
-        ready=probes.worker_said_ready,
+        ready=lambda run: probes.worker_is_ready(run, worker.processes, silent=silent),
         stop_stage=0,
         stop_seconds=settings.drain_seconds + GRACE_SECONDS,
     )
@@ -158,7 +159,7 @@ def _flower(port: int, env: Mapping[str, str]) -> Spec:
         "flower",
         [*celery, "flower", *options],
         env,
-        ready=lambda _log, _offset: probes.answers("127.0.0.1", port, "/healthcheck"),
+        ready=lambda _run: probes.answers("127.0.0.1", port, "/healthcheck"),
         # It keeps nothing, and on SIGTERM it waits for threads that wait for the broker (Flower 2.2: over 30 s).
         stop_signal=signal.SIGKILL,
     )

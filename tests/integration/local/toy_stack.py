@@ -25,7 +25,7 @@ def toy(role: str, code: str, *, stage: int = 1, stop_seconds: float = 20.0) -> 
     return Spec(
         role,
         command,
-        ready=lambda log, offset: said in log.read_bytes()[offset:],
+        ready=lambda run: said in run.log.read_bytes()[run.offset :],
         stop_stage=stage,
         stop_seconds=stop_seconds,
     )
