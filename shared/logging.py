@@ -14,7 +14,10 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from shared.settings import Settings
 
-_NOISY = {"uvicorn.access": logging.WARNING, "httpx": logging.WARNING, "httpcore": logging.WARNING}
+# A line a wake-up would drown the lines about jobs.
+_NOISY = dict.fromkeys(
+    ("uvicorn.access", "httpx", "httpcore", "celery.worker.strategy", "celery.app.trace"), logging.WARNING
+)
 
 
 def configure_logging(settings: Settings, *, role: str) -> None:
@@ -51,6 +54,7 @@ def _route_standard_logging(level: int, shared: list[Processor], finish: list[Pr
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    handler.addFilter(_not_chatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.INFO))
@@ -67,6 +71,11 @@ def _tracebacks() -> Processor:
 
 def _console() -> Processor:
     return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
+def _not_chatter(record: logging.LogRecord) -> bool:
+    """open_clip tells each step of a load to the root logger itself."""
+    return record.name != "root" or record.levelno >= logging.WARNING
 
 
 def _constant(**values: Any) -> Processor:
