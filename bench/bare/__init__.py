@@ -1,0 +1,1 @@
+"""The bare things that figures stand beside: the same libraries, doing nothing else."""

@@ -1,0 +1,18 @@
+"""Every group of figures by name, in the order in which they run."""
+
+from collections.abc import Callable
+
+from bench.figure import Figure
+from bench.figures import claim, end_to_end, indexing, rest, submit, wait
+from bench.lab import Lab
+
+FIGURES: dict[str, tuple[str, Callable[[Lab], list[Figure]]]] = {
+    "submit": ("submissions a second, one job a request", submit.single),
+    "batch": ("submissions a second, 1,000 jobs a request", submit.batch),
+    "end-to-end": ("no-op jobs from submission to end, beside bare Celery", end_to_end.measure),
+    "wait": ("what Prefer: wait adds to a no-op", wait.measure),
+    "indexing": ("pictures indexed a second, beside the bare model", indexing.measure),
+    "claim": ("claim latency in a deep queue and in a shallow one", claim.measure),
+    "api": ("start and memory of the API", rest.api),
+    "worker": ("memory of a CLIP worker", rest.worker),
+}
