@@ -21,7 +21,7 @@ _COLUMNS = f"""
     SELECT count(*) FROM (
       SELECT 1 FROM jobs other
       WHERE other.queue = jobs.queue AND other.state = 'queued' AND other.next_run_at <= now()
-        AND (other.priority, other.next_run_at) < (jobs.priority, jobs.next_run_at)
+        AND (other.priority, other.next_run_at, other.id) < (jobs.priority, jobs.next_run_at, jobs.id)
       LIMIT {MAX_AHEAD}
     ) counted
   ) END AS ahead

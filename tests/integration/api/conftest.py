@@ -146,3 +146,11 @@ def make_key(postgres_url: str) -> Callable[..., str]:
         return f"Bearer {made.token}"
 
     return make
+
+
+async def submit(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
+    """Submit a no-op, and answer the job."""
+    answer = await client.post("/v1/noop", json={"input": {}} | body)
+    assert answer.status_code == 202, answer.text
+    job: dict[str, Any] = answer.json()
+    return job
