@@ -1,5 +1,6 @@
 """`POST /v1/<kind>`, a route for each kind of the registry, and `POST /v1/jobs/batch`."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -100,13 +101,19 @@ async def _submit(kind: JobKind[Any, Any], request: Request, caller: Caller) -> 
     if not seconds:
         accepted = await services.submitter.submit(job)
         return await _answer(services, request, caller, accepted, seconds, job)
-    with services.hub.watch(job.id):  # from before the job can end
+    with services.hub.watch(job.id) as event:  # from before the job can end
         accepted = await services.submitter.submit(job)
-        return await _answer(services, request, caller, accepted, seconds, job)
+        return await _answer(services, request, caller, accepted, seconds, job, event)
 
 
 async def _answer(
-    services: Services, request: Request, caller: Caller, accepted: Accepted, seconds: int, job: NewJob | None = None
+    services: Services,
+    request: Request,
+    caller: Caller,
+    accepted: Accepted,
+    seconds: int,
+    job: NewJob | None = None,
+    event: asyncio.Event | None = None,
 ) -> Response:
     """Ring for a new job, wait as long as the client prefers, and show what there is."""
     base = base_url(request, services.settings.public_url)
@@ -119,7 +126,7 @@ async def _answer(
         headers["Idempotency-Replayed"] = "true"
     if seconds:
         headers["Preference-Applied"] = f"wait={seconds}"
-    row = await wait_for(services, caller.tenant, accepted.id, seconds)
+    row = await wait_for(services, caller.tenant, accepted.id, seconds, None if accepted.replayed else event)
     if row is None:  # deleted in the meantime
         raise no_such_job(accepted.id)
     status = 200 if seconds and ended(row) else 202
