@@ -3,24 +3,30 @@
 import threading
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.errors import DeadlinePassed, JobStopped
+from shared.contracts.common import Contract
+from shared.errors import DeadlinePassed, JobError, JobStopped, LeaseLost
 from shared.jobs.lifecycle import Beat, ClaimedJob
 from shared.vectors.protocol import Fence
 
 if TYPE_CHECKING:
     from workers.services import Services
 
+Result = Contract | JobError | JobStopped
+"""What became of one job: its output, why there is none, or what it was stopped by."""
+
 
 class JobHandle:
     """One running attempt, as its handler sees it. Methods may be called from any thread."""
 
-    def __init__(self, job: ClaimedJob, *, clock: float | None = None) -> None:
+    def __init__(self, job: ClaimedJob, *, lease_seconds: float = 60.0) -> None:
         self.job = job
-        self.claimed_at = time.monotonic() if clock is None else clock
+        self.claimed_at = time.monotonic()
+        self.lease_until = self.claimed_at + lease_seconds
+        """On the monotonic clock: past it the job may be another worker's, whatever the heartbeat is waiting for."""
         self.deadline = self.claimed_at + job.seconds_left
         """On the monotonic clock."""
         self.closed = False
@@ -68,7 +74,7 @@ class JobHandle:
     def stop(self, reason: type[JobStopped]) -> None:
         """Tell the handler to stop. The first reason stands, but for a lost lease, which outranks all."""
         with self._lock:
-            if self._stop is None or reason.__name__ == "LeaseLost":
+            if self._stop is None or reason is LeaseLost:
                 self._stop = reason
             if self.stopped_at is None:
                 self.stopped_at = time.monotonic()
@@ -76,7 +82,10 @@ class JobHandle:
     @property
     def stop_reason(self) -> type[JobStopped] | None:
         """Why the handler should stop, or None to go on."""
-        if self._stop is None and time.monotonic() > self.deadline:
+        now = time.monotonic()
+        if now > self.lease_until:
+            self.stop(LeaseLost)
+        elif self._stop is None and now > self.deadline:
             self.stop(DeadlinePassed)
         return self._stop
 
@@ -114,12 +123,16 @@ class JobHandle:
 class JobContext:
     """A batch of running jobs of one kind, and the services that handlers may use.
 
-    `inputs[i]` of the handler belongs to `jobs[i]`.
+    `inputs[i]` of the handler belongs to `jobs[i]`. A handler answers all results at its end; it may settle a job
+    earlier, so that its owner need not wait for slower ones beside it.
     """
 
     jobs: Sequence[JobHandle]
     services: "Services"
+    on_settled: Callable[[JobHandle, Result], None] = lambda _handle, _result: None
+    flush: Callable[[], None] = lambda: None
+    """Write what has been settled; call it before waiting for something slow."""
 
-    def alone(self, index: int) -> "JobContext":
-        """The context of one job of the batch."""
-        return replace(self, jobs=[self.jobs[index]])
+    def settle(self, index: int, result: Result) -> None:
+        """The result of one job is known. What the handler answers for it at its end is ignored then."""
+        self.on_settled(self.jobs[index], result)

@@ -10,43 +10,25 @@ import psycopg
 import structlog
 from pydantic import ValidationError
 
-from shared.contracts.common import Contract, JobKind
+from shared.contracts.common import JobKind
 from shared.database.pool import Pool, retry_once
-from shared.errors import (
-    DeadlinePassed,
-    DependencyUnavailable,
-    ErrorCode,
-    JobCanceled,
-    JobError,
-    JobStopped,
-    LeaseLost,
-    PermanentJobError,
-    RetryableJobError,
-    WorkerDraining,
-)
+from shared.errors import ErrorCode, RetryableJobError
 from shared.faults import fault_point
 from shared.jobs import lifecycle
 from shared.jobs.lifecycle import ClaimedJob, Outcome, Verdict
-from workers.context import JobContext, JobHandle
+from workers.batch import Batch
+from workers.context import JobContext, JobHandle, Result
 from workers.heartbeat import Heartbeat
-from workers.retry import backoff_seconds
+from workers.outcomes import Outcomes, result_of, stopped_as, unusable
 from workers.services import Services
 
 log = structlog.get_logger(__name__)
-
-INTERNAL_MESSAGE = (
-    "Darkroom itself went wrong on this job; nothing is the matter with your request. "
-    "The operator finds the trace in the worker's log under the job's id."
-)
-
-Result = Contract | JobError | JobStopped
-"""What became of one job: its output, why there is none, or what it was stopped by."""
 
 
 class Handler(Protocol):
     """A job kind's work: a batch in, a result each out. Knows neither Celery nor SQL."""
 
-    def __call__(self, inputs: list[Any], context: JobContext) -> Sequence["Result"]: ...
+    def __call__(self, inputs: list[Any], context: JobContext) -> Sequence[Result]: ...
 
 
 class Observer(Protocol):
@@ -102,6 +84,9 @@ class Executor:
         self._ring = ring
         self._draining = draining
         self._settings = settings
+        self._outcomes = Outcomes(
+            services.outputs, retry_base=settings.retry_base_seconds, retry_cap=settings.retry_cap_seconds
+        )
         self._limits = {kind.name: kind.max_batch for kind in kinds.values()}
 
     def wake(self, queue: str, named: uuid.UUID | None = None) -> int:
@@ -144,97 +129,61 @@ class Executor:
             return []
 
     def _run(self, jobs: list[ClaimedJob]) -> None:
-        handles = [JobHandle(job) for job in jobs]
+        handles = [JobHandle(job, lease_seconds=self._settings.lease_seconds) for job in jobs]
         started = time.monotonic()
+        batch = Batch(handles, lambda known: self._write(known, started))
         self._observer.started(jobs)
         with self._heartbeat.holding(handles):
-            results = self._results(handles)
-            outcomes = [self._outcome(handle, result) for handle, result in zip(handles, results, strict=True)]
-            fault_point("worker.before_finish")
-            written = self._finish(handles, [outcome for outcome in outcomes if outcome])
+            self._work(batch)
+            batch.flush()
+
+    def _work(self, batch: Batch) -> None:
+        """Settle every job. Those with unusable input fail alone; the others share the handler's batch."""
+        kind = self._kinds.get(batch.handles[0].job.kind)
+        handler = self._handlers.get(batch.handles[0].job.kind)
+        good: list[tuple[JobHandle, Any]] = []
+        for handle in batch.handles:
+            if kind is None or handler is None:
+                batch.settle(handle, _unknown_kind(handle.job.kind))
+                continue
+            try:
+                good.append((handle, kind.input.model_validate(handle.job.input)))
+            except ValidationError as error:
+                batch.settle(handle, unusable(error))
+        if good and handler:
+            self._call(handler, good, batch)
+
+    def _call(self, handler: Handler, jobs: list[tuple[JobHandle, Any]], batch: Batch) -> None:
+        """Run the batch; when it fails as a whole, run each job alone, so that one cannot take the others down."""
+        handles = [handle for handle, _ in jobs]
+        context = JobContext(handles, self._services, on_settled=batch.settle, flush=batch.flush)
+        try:
+            answers = handler([value for _, value in jobs], context)
+            for handle, answer in zip(handles, answers, strict=True):
+                batch.settle(handle, answer)
+        except Exception as error:
+            left = [job for job in jobs if batch.is_open(job[0])]
+            if len(jobs) == 1:
+                batch.settle(handles[0], result_of(error, handles[0]))
+                return
+            log.warning("batch_failed", jobs=len(jobs), left=len(left), error=repr(error))
+            for job in left:
+                self._call(handler, [job], batch)
+
+    def _write(self, known: list[tuple[JobHandle, Result]], started: float) -> None:
+        """Write some ends, and tell those who wait and those who watch."""
+        ends = [(handle, outcome) for handle, result in known if (outcome := self._outcomes.of(handle, result))]
+        fault_point("worker.before_finish")
+        written = self._finish(ends)
         fault_point("worker.after_finish")
-        ended = [(job, o) for job, o in zip(jobs, outcomes, strict=True) if o and o.job_id in written]
+        ended = [(handle.job, outcome) for handle, outcome in ends if handle.id in written]
         self._announce([o.job_id for _, o in ended if o.verdict not in (Verdict.RETRY, Verdict.HANDED_BACK)])
         self._observer.ended(ended, time.monotonic() - started)
 
-    def _results(self, handles: list[JobHandle]) -> list[Result]:
-        """One result each. Jobs with unusable input fail alone; the others share the handler's batch."""
-        kind = self._kinds.get(handles[0].job.kind)
-        handler = self._handlers.get(handles[0].job.kind)
-        if kind is None or handler is None:
-            message = f"This worker does not know the kind {handles[0].job.kind!r}; it may be older than the API."
-            return [RetryableJobError(ErrorCode.INTERNAL, message)] * len(handles)
-        results: dict[int, Result] = {}
-        good: list[tuple[int, Any]] = []
-        for position, handle in enumerate(handles):
-            try:
-                good.append((position, kind.input.model_validate(handle.job.input)))
-            except ValidationError as error:
-                results[position] = PermanentJobError(ErrorCode.INVALID_INPUT, _first_fault(error))
-        if good:
-            context = JobContext(jobs=[handles[position] for position, _ in good], services=self._services)
-            answers = self._call(handler, [value for _, value in good], context)
-            results.update(zip((position for position, _ in good), answers, strict=True))
-        return [results[position] for position in range(len(handles))]
-
-    def _call(self, handler: Handler, inputs: list[Any], context: JobContext) -> list[Result]:
-        """Run the batch; when it fails as a whole, run each job alone, so that one cannot take the others down."""
-        try:
-            answers = list(handler(inputs, context))
-            if len(answers) != len(inputs):
-                raise RuntimeError(f"the handler answered {len(answers)} results for {len(inputs)} jobs")
-            return [_stop_or(answer, handle) for answer, handle in zip(answers, context.jobs, strict=True)]
-        except Exception as error:
-            if len(inputs) == 1:
-                return [_as_result(error, context.jobs[0])]
-            log.warning("batch_failed", jobs=len(inputs), error=repr(error))
-        return [self._call(handler, [value], context.alone(index))[0] for index, value in enumerate(inputs)]
-
-    def _outcome(self, handle: JobHandle, result: Result) -> Outcome | None:
-        """What to write for a job; None for one that is no longer ours."""
-        report = handle.take_report()
-        progress = None if report.fraction is None else (report.fraction, report.message)
-        common: dict[str, Any] = {"log": report.log, "progress": progress}
-        job_id, attempt = handle.id, handle.attempt
-        match result:
-            case LeaseLost():
-                log.warning("lease_lost", job_id=str(job_id), attempt=attempt)
-                return None
-            case WorkerDraining():
-                return Outcome(job_id, attempt, Verdict.HANDED_BACK, **common)
-            case JobCanceled():
-                error = _error(ErrorCode.CANCELED, "The job was canceled.", attempt, retryable=True)
-                return Outcome(job_id, attempt, Verdict.CANCELED, error=error, **common)
-            case DeadlinePassed():
-                allowed = f"{handle.job.seconds_left:g} s"
-                message = f"The job ran for more than its {allowed}. Raise timeout_seconds, or give it less to do."
-                error = _error(ErrorCode.TIMED_OUT, message, attempt, retryable=True)
-                return Outcome(job_id, attempt, Verdict.FAILED, error=error, **common)
-            case JobError():
-                return self._failure(handle, result, common)
-            case Contract():
-                return self._success(handle, result, common)
-            case _:
-                raise TypeError(f"a handler answered {type(result).__name__}")
-
-    def _failure(self, handle: JobHandle, failure: JobError, common: dict[str, Any]) -> Outcome:
-        error = _error(failure.code, failure.message, handle.attempt, retryable=failure.retryable)
-        failures = handle.job.failures + 1
-        if not failure.retryable or failures >= handle.job.max_attempts:
-            return Outcome(handle.id, handle.attempt, Verdict.FAILED, error=error, **common)
-        delay = failure.retry_in if isinstance(failure, RetryableJobError) else None
-        if delay is None:
-            settings = self._settings
-            delay = backoff_seconds(failures, base=settings.retry_base_seconds, cap=settings.retry_cap_seconds)
-        return Outcome(handle.id, handle.attempt, Verdict.RETRY, error=error, delay_seconds=delay, **common)
-
-    def _success(self, handle: JobHandle, output: Contract, common: dict[str, Any]) -> Outcome:
-        plain, key = self._services.outputs.rest(handle.job, output)
-        return Outcome(handle.id, handle.attempt, Verdict.SUCCEEDED, output=plain, output_key=key, **common)
-
-    def _finish(self, handles: Sequence[JobHandle], outcomes: list[Outcome]) -> set[uuid.UUID]:
+    def _finish(self, ends: Sequence[tuple[JobHandle, Outcome]]) -> set[uuid.UUID]:
         """Write the ends; while Postgres is away, keep trying for as long as the leases may still be ours."""
         give_up = time.monotonic() + self._settings.lease_seconds
+        outcomes = [outcome for _, outcome in ends]
         pause = 0.1
         while outcomes:
             try:
@@ -251,7 +200,7 @@ class Executor:
                 time.sleep(pause)
                 pause = min(2.0, pause * 2)
                 continue
-            for handle in handles:
+            for handle, _ in ends:
                 handle.closed = True
             if stale := len(outcomes) - len(written):
                 log.warning("stale_attempts", jobs=stale)
@@ -260,37 +209,10 @@ class Executor:
 
     def abandon(self, handles: Sequence[JobHandle]) -> None:
         """A handler does not listen: end its jobs in its place, give their siblings back. The process must go then."""
-        outcomes = []
-        for handle in handles:
-            reason = handle.stop_reason or WorkerDraining
-            if outcome := self._outcome(handle, reason()):
-                outcomes.append(outcome)
         log.error("handler_abandoned", jobs=[str(handle.id) for handle in handles])
-        written = self._finish(handles, outcomes)
-        self._announce([o.job_id for o in outcomes if o.job_id in written and o.verdict is not Verdict.HANDED_BACK])
+        self._write([(handle, stopped_as(handle)) for handle in handles], time.monotonic())
 
 
-def _stop_or(answer: Result, handle: JobHandle) -> Result:
-    """A handler that noticed a stop may answer an error for that job; the stop is what counts."""
-    if isinstance(answer, JobError) and (reason := handle.stop_reason):
-        return reason()
-    return answer
-
-
-def _as_result(error: Exception, handle: JobHandle) -> Result:
-    if isinstance(error, JobError | JobStopped):
-        return error
-    if isinstance(error, DependencyUnavailable):
-        return RetryableJobError(ErrorCode.INTERNAL, f"A part of Darkroom was away: {error}. The job is tried again.")
-    log.exception("handler_failed", job_id=str(handle.id), kind=handle.job.kind)
-    return RetryableJobError(ErrorCode.INTERNAL, INTERNAL_MESSAGE)
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"])
-    return f"input.{where}: {fault['msg']}. Submit the job again in the form that this version takes."
-
-
-def _error(code: ErrorCode, message: str, attempt: int, *, retryable: bool) -> dict[str, Any]:
-    return {"code": code.value, "message": message, "attempt": attempt, "retryable": retryable}
+def _unknown_kind(kind: str) -> RetryableJobError:
+    message = f"This worker does not know the kind {kind!r}; it may be older than the API."
+    return RetryableJobError(ErrorCode.INTERNAL, message)

@@ -125,6 +125,9 @@ class Heartbeat:
                 handle.put_back(report)
             raise
         self._last_beat = now
+        for handle in handles:
+            if handle.id in answer.owned:
+                handle.lease_until = now + self._lease
         return answer
 
     def _lose_unbeaten(self, handles: Sequence[JobHandle], error: Exception) -> None:

@@ -5,7 +5,6 @@ the model. At most a window of pictures is under way, so memory stays bounded ho
 """
 
 import threading
-import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -28,6 +27,8 @@ log = structlog.get_logger(__name__)
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
+PATIENCE_SECONDS = 0.05
+"""A model waits this long for a fuller batch."""
 DECODERS = 4
 """Pictures decoded at once in one process: each may take 4 bytes a pixel, 160 MB at the limit of 40 MP."""
 
@@ -81,24 +82,38 @@ class PictureLoader:
             return decode(data, self._limits, min_side=min_side)
 
     def load(
-        self, wanted: Iterable[Wanted[K]], prepare: Callable[[K, bytes], T]
-    ) -> Iterator[tuple[K, T | JobError | JobStopped]]:
-        """Yield each picture as `prepare` made it from its bytes, in the order in which they get ready.
+        self,
+        wanted: Iterable[Wanted[K]],
+        prepare: Callable[[K, bytes], T],
+        *,
+        batch: int,
+        before_waiting: Callable[[], None] = lambda: None,
+    ) -> Iterator[list[tuple[K, T | JobError | JobStopped]]]:
+        """Yield pictures as `prepare` made them from their bytes, as they get ready, up to `batch` at a time.
 
         Args:
             prepare: called with the key and the bytes on a thread; raises JobError for a picture that is no good.
+            before_waiting: called on the caller's thread before it waits for something slow.
         """
         todo = iter(wanted)
         running: dict[Future[T], K] = {}
+        gathered: list[tuple[K, T | JobError | JobStopped]] = []
         try:
             while True:
                 for one in islice(todo, self._window - len(running)):
                     running[self._threads.submit(self._one, one, prepare)] = one.key
                 if not running:
-                    return
-                ready, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    yield running.pop(future), _result(future)
+                    break
+                ready, _ = wait(running, timeout=PATIENCE_SECONDS, return_when=FIRST_COMPLETED)
+                gathered += [(running.pop(future), _result(future)) for future in ready]
+                while len(gathered) >= batch or (gathered and not ready):
+                    yield gathered[:batch]
+                    gathered = gathered[batch:]
+                if not ready:
+                    before_waiting()
+                    wait(running, return_when=FIRST_COMPLETED)
+            if gathered:
+                yield gathered
         finally:
             for future in running:
                 future.cancel()
@@ -119,20 +134,3 @@ def _result(future: Future[Any]) -> Any:
     except Exception as error:
         log.exception("picture_failed")
         return PermanentJobError(ErrorCode.IMAGE_CORRUPT, f"The picture could not be read ({type(error).__name__}).")
-
-
-def in_batches(
-    ready: Iterable[tuple[K, T]], size: int, *, patience_seconds: float = 0.05
-) -> Iterator[list[tuple[K, T]]]:
-    """Gather what is ready into batches of up to `size`, giving up on a full one after `patience_seconds`."""
-    batch: list[tuple[K, T]] = []
-    since = time.monotonic()
-    for one in ready:
-        if not batch:
-            since = time.monotonic()
-        batch.append(one)
-        if len(batch) >= size or time.monotonic() - since > patience_seconds:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -12,7 +12,7 @@ from shared.contracts.embed import Embedding, EmbedInput, EmbedOutput
 from shared.errors import JobError, JobStopped
 from workers.context import JobContext
 from workers.handlers.entries import IMAGE_BATCH, TEXT_BATCH, nothing_worked, slices
-from workers.pictures import Wanted, in_batches
+from workers.pictures import Wanted
 from workers.runtimes.protocol import EmbeddingRuntime
 
 Vector = NDArray[np.float32]
@@ -25,17 +25,26 @@ def handle(inputs: list[EmbedInput], context: JobContext) -> list[EmbedOutput | 
     """All jobs of a batch name the same model (their batch key says so)."""
     alias = inputs[0].model or context.services.embedders.registry.default_for("embed").alias
     with context.services.embedders.lease(alias) as model:
-        pictures = dict(_embed_pictures(inputs, context, model))
         texts = dict(_embed_texts(inputs, context, model))
-        return [
-            _output(
-                input,
-                [pictures[job, index] for index in range(len(input.images))],
-                [texts[job, index] for index in range(len(input.texts))],
-                model,
-            )
-            for job, input in enumerate(inputs)
-        ]
+        pictures: dict[Slot, Entry] = {}
+        results: dict[int, EmbedOutput | JobError | JobStopped] = {}
+
+        def settle(job: int) -> None:
+            own_pictures = [pictures[job, index] for index in range(len(inputs[job].images))]
+            own_texts = [texts[job, index] for index in range(len(inputs[job].texts))]
+            results[job] = _output(inputs[job], own_pictures, own_texts, model)
+            context.settle(job, results[job])
+
+        left = [len(input.images) for input in inputs]
+        for job, count in enumerate(left):
+            if count == 0:
+                settle(job)
+        for slot, entry in _embed_pictures(inputs, context, model):
+            pictures[slot] = entry
+            left[slot[0]] -= 1
+            if left[slot[0]] == 0:
+                settle(slot[0])
+        return [results[job] for job in range(len(inputs))]
 
 
 def _embed_pictures(
@@ -52,7 +61,7 @@ def _embed_pictures(
         return model.preprocess(pictures.decode(data, min_side=model.decode_hint))
 
     done = [0] * len(inputs)
-    for batch in in_batches(pictures.load(wanted, prepare), IMAGE_BATCH):
+    for batch in pictures.load(wanted, prepare, batch=IMAGE_BATCH, before_waiting=context.flush):
         good = [(slot, pixels) for slot, pixels in batch if isinstance(pixels, np.ndarray)]
         if good:
             vectors = model.encode_images(np.stack([pixels for _, pixels in good]))

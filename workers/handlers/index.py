@@ -19,7 +19,7 @@ from shared.model_registry import ModelSpec
 from shared.vectors.protocol import Point
 from workers.context import JobContext, JobHandle
 from workers.handlers.entries import IMAGE_BATCH, nothing_worked
-from workers.pictures import Wanted, in_batches
+from workers.pictures import Wanted
 from workers.runtimes.protocol import EmbeddingRuntime
 from workers.services import model_mismatch
 
@@ -66,9 +66,17 @@ class _Run:
         made_from = [self.collection.model, picture_hash, item.text, item.payload]
         return hashlib.sha256(orjson.dumps(made_from, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
+    @property
+    def done(self) -> int:
+        return self.indexed + self.skipped + len(self.points) + len(self.unchanged) + len(self.failed)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every item has come through."""
+        return self.done == len(self.input.items)
+
     def report(self) -> None:
-        done = self.indexed + self.skipped + len(self.points) + len(self.unchanged) + len(self.failed)
-        self.job.progress(done / len(self.input.items), f"{done} of {len(self.input.items)} items")
+        self.job.progress(self.done / len(self.input.items), f"{self.done} of {len(self.input.items)} items")
 
 
 def handle(inputs: list[IndexInput], context: JobContext) -> list[IndexOutput | JobError | JobStopped]:
@@ -84,8 +92,9 @@ def handle(inputs: list[IndexInput], context: JobContext) -> list[IndexOutput | 
             by_model[run.collection.model][position] = run
     for alias, runs in by_model.items():
         with context.services.embedders.lease(alias) as model:
-            _index(runs, model, context)
-        results.update((position, _result(run, context)) for position, run in runs.items())
+            for position in _index(runs, model, context):
+                results[position] = _result(runs[position], context)
+                context.settle(position, results[position])
     return [results[position] for position in range(len(inputs))]
 
 
@@ -113,8 +122,8 @@ def _dimension(spec: ModelSpec) -> int:
     return spec.dimension
 
 
-def _index(runs: dict[int, _Run], model: EmbeddingRuntime, context: JobContext) -> None:
-    """Fetch and decode on threads, embed what is ready, write what is embedded."""
+def _index(runs: dict[int, _Run], model: EmbeddingRuntime, context: JobContext) -> Iterator[int]:
+    """Fetch and decode on threads, embed what is ready, write what is embedded. Yields each job as it is done."""
     pictures = context.services.pictures
 
     def prepare(slot: Slot, data: bytes) -> _Prepared | _Unchanged:
@@ -126,7 +135,9 @@ def _index(runs: dict[int, _Run], model: EmbeddingRuntime, context: JobContext) 
         pixels = model.preprocess(pictures.decode(data, min_side=model.decode_hint))
         return _Prepared(pixels, content_hash)
 
-    for batch in in_batches(pictures.load(_wanted(runs), prepare), IMAGE_BATCH):
+    ready = pictures.load(_wanted(runs), prepare, batch=IMAGE_BATCH, before_waiting=context.flush)
+    open_jobs = set(runs)
+    for batch in ready:
         good = [(slot, made) for slot, made in batch if isinstance(made, _Prepared)]
         vectors = model.encode_images(np.stack([made.pixels for _, made in good])) if good else ()
         for ((job, position), made), vector in zip(good, vectors, strict=True):
@@ -135,10 +146,14 @@ def _index(runs: dict[int, _Run], model: EmbeddingRuntime, context: JobContext) 
             _note(runs[job], position, other)
         for job in {slot[0] for slot, _ in batch}:
             runs[job].report()
-            if len(runs[job].points) >= WRITE_BATCH:
+            if runs[job].complete or len(runs[job].points) >= WRITE_BATCH:
                 _write(runs[job], context)
-    for run in runs.values():
-        _write(run, context)
+            if runs[job].complete:
+                open_jobs.remove(job)
+                yield job
+    for job in open_jobs:  # all of its items were known to be unchanged, or it was stopped
+        _write(runs[job], context)
+        yield job
 
 
 def _wanted(runs: dict[int, _Run]) -> Iterable[Wanted[Slot]]:

@@ -1,6 +1,7 @@
 """`search`: what is nearest to a text, a picture, an item or a vector. A batch embeds its queries together."""
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +21,7 @@ from shared.errors import (
 from shared.vectors.filters import parse
 from shared.vectors.protocol import Hit
 from workers.context import JobContext, JobHandle
+from workers.handlers.entries import IMAGE_BATCH
 from workers.pictures import Wanted
 from workers.runtimes.protocol import EmbeddingRuntime
 from workers.services import model_mismatch
@@ -44,7 +46,10 @@ class _Query:
 
 
 def handle(inputs: list[SearchInput], context: JobContext) -> list[SearchOutput | JobError | JobStopped]:
-    """Jobs of any collections; those whose collections share a model share forward passes."""
+    """Jobs of any collections; those whose collections share a model share forward passes.
+
+    Queries without a picture are answered first: they do not wait for another one's picture to be fetched.
+    """
     results: dict[int, SearchOutput | JobError | JobStopped] = {}
     queries: dict[int, _Query] = {}
     for position, input in enumerate(inputs):
@@ -52,16 +57,32 @@ def handle(inputs: list[SearchInput], context: JobContext) -> list[SearchOutput 
             queries[position] = _open(input, context.jobs[position], context)
         except JobError as error:
             results[position] = error
+    _embed(queries.values(), context, "text", _embed_texts)
+    for position, query in queries.items():
+        if query.input.image is None:
+            results[position] = _search(query, context)
+    for position, result in results.items():
+        context.settle(position, result)
+    pictured = {position: query for position, query in queries.items() if query.input.image is not None}
+    _embed(pictured.values(), context, "image", _embed_pictures)
+    results.update((position, _search(query, context)) for position, query in pictured.items())
+    return [results[position] for position in range(len(inputs))]
+
+
+def _embed(
+    queries: Iterable[_Query],
+    context: JobContext,
+    part: str,
+    embed: Callable[[list[_Query], EmbeddingRuntime, JobContext], None],
+) -> None:
+    """Give each query that has this part its vector, a model at a time."""
     by_model: dict[str, list[_Query]] = defaultdict(list)
-    for query in queries.values():
-        if query.input.text is not None or query.input.image is not None:
+    for query in queries:
+        if getattr(query.input, part) is not None:
             by_model[query.collection.model].append(query)
     for alias, group in by_model.items():
         with context.services.embedders.lease(alias) as model:
-            _embed_texts(group, model)
-            _embed_pictures(group, model, context)
-    results.update((position, _search(query, context)) for position, query in queries.items())
-    return [results[position] for position in range(len(inputs))]
+            embed(group, model, context)
 
 
 def _open(input: SearchInput, job: JobHandle, context: JobContext) -> _Query:
@@ -98,12 +119,9 @@ def _vector_of(item: str, collection: CollectionRow, context: JobContext) -> Vec
     return found.vector
 
 
-def _embed_texts(queries: list[_Query], model: EmbeddingRuntime) -> None:
-    asked = [query for query in queries if query.input.text is not None]
-    if not asked:
-        return
-    texts = [query.input.text or "" for query in asked]
-    for query, vector, cut in zip(asked, model.encode_texts(texts), model.truncated(texts), strict=True):
+def _embed_texts(queries: list[_Query], model: EmbeddingRuntime, context: JobContext) -> None:
+    texts = [query.input.text or "" for query in queries]
+    for query, vector, cut in zip(queries, model.encode_texts(texts), model.truncated(texts), strict=True):
         query.parts.append(vector)
         if cut:
             query.job.log("The text is longer than the model reads; only its beginning was searched for.")
@@ -120,16 +138,14 @@ def _embed_pictures(queries: list[_Query], model: EmbeddingRuntime, context: Job
     def prepare(_: int, data: bytes) -> NDArray[np.uint8]:
         return model.preprocess(pictures.decode(data, min_side=model.decode_hint))
 
-    ready: list[tuple[_Query, NDArray[np.uint8]]] = []
-    for position, result in pictures.load(wanted, prepare):
-        if isinstance(result, np.ndarray):
-            ready.append((queries[position], result))
-        else:
-            queries[position].error = result
-    if ready:
-        vectors = model.encode_images(np.stack([pixels for _, pixels in ready]))
-        for (query, _), vector in zip(ready, vectors, strict=True):
+    for batch in pictures.load(wanted, prepare, batch=IMAGE_BATCH, before_waiting=context.flush):
+        good = [(queries[position], pixels) for position, pixels in batch if isinstance(pixels, np.ndarray)]
+        vectors = model.encode_images(np.stack([pixels for _, pixels in good])) if good else ()
+        for (query, _), vector in zip(good, vectors, strict=True):
             query.parts.append(vector)
+        for position, result in batch:
+            if not isinstance(result, np.ndarray):
+                queries[position].error = result
 
 
 def _search(query: _Query, context: JobContext) -> SearchOutput | JobError | JobStopped:

@@ -186,6 +186,40 @@ def test_a_batch_that_fails_as_a_whole_is_run_one_by_one(worker: Worker, connect
     assert job_row(connection, bad)["state"] == "failed"
 
 
+def test_a_settled_job_is_written_while_the_batch_goes_on(worker: Worker, connection: Connection) -> None:
+    states: list[str] = []
+
+    def slow(inputs: list[NoopInput], context: JobContext) -> list[Any]:
+        done = NoopOutput(attempt=1, slept_ms=0)
+        context.settle(0, done)
+        context.flush()
+        states.extend(job_row(connection, job.id)["state"] for job in context.jobs)
+        return [PermanentJobError(ErrorCode.INTERNAL, "ignored"), done]
+
+    worker.handler = slow
+    ids = [add(connection) for _ in range(2)]
+    worker.wake()
+    assert sorted(states) == ["running", "succeeded"]
+    assert {job_row(connection, job_id)["state"] for job_id in ids} == {"succeeded"}
+
+
+def test_a_batch_that_fails_midway_keeps_what_was_settled(worker: Worker, connection: Connection) -> None:
+    calls: list[int] = []
+
+    def broken(inputs: list[NoopInput], context: JobContext) -> list[Any]:
+        calls.append(len(inputs))
+        if len(inputs) == 3:
+            context.settle(0, NoopOutput(attempt=1, slept_ms=0))
+            raise RuntimeError("midway")
+        return [NoopOutput(attempt=1, slept_ms=0)]
+
+    worker.handler = broken
+    ids = [add(connection) for _ in range(3)]
+    worker.wake()
+    assert calls == [3, 1, 1]
+    assert {job_row(connection, job_id)["state"] for job_id in ids} == {"succeeded"}
+
+
 def test_a_handler_that_answers_too_few_results_costs_no_job(worker: Worker, connection: Connection) -> None:
     worker.handler = lambda inputs, context: [NoopOutput(attempt=1, slept_ms=0)]
     ids = [add(connection) for _ in range(3)]
