@@ -43,7 +43,8 @@ def celery_settings(broker_url: str, *, drain_seconds: float = 25.0) -> dict[str
         "worker_disable_rate_limits": True,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_pool_limit": 4,
+        # Opened as needed. Flower asks from a dozen threads, each of which takes two: fewer lock each other out.
+        "broker_pool_limit": 64,
         "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2},
     }
     if broker_url.startswith(("redis", "unix", "redis+socket")):
