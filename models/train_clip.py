@@ -56,8 +56,8 @@ class Batches:
     def __init__(self, emoji_per_batch: int, seed: int) -> None:
         self.emoji = pictures.trainable(sources.load_emoji())
         self.book = CaptionBook(self.emoji)
-        self.tokenizer = self._build_tokenizer()
-        self._spelling = self._build_tokenizer()
+        self.tokenizer = self.build_tokenizer()
+        self._spelling = self.build_tokenizer()
         self._spelling.backend_tokenizer.model.dropout = 0.2
         self._drawings = pictures.load_drawings(self.emoji)
         self._may_flip = torch.tensor([_may_flip(one) for one in self.emoji])
@@ -93,7 +93,8 @@ class Batches:
         length = math.ceil(max(map(len, rows)) / 8) * 8
         return torch.tensor([row + [0] * (length - len(row)) for row in rows])
 
-    def _build_tokenizer(self) -> CLIPTokenizer:
+    def build_tokenizer(self) -> CLIPTokenizer:
+        """A tokenizer as it ships; one that has been used remembers how it was asked to truncate."""
         merges = vocabulary.clip_merges(Path(open_clip.tokenizer.default_bpe()))
         kept = vocabulary.cut_merges(merges, self.book.texts(), VOCABULARY)
         return vocabulary.build_tokenizer(kept, architecture.CONTEXT)
@@ -186,7 +187,7 @@ def main() -> None:
     if state:
         trainer.restore(state)
     run(trainer, batches, checkpoint)
-    architecture.export(trainer.average, batches.tokenizer, options.out)
+    architecture.export(trainer.average, batches.build_tokenizer(), options.out)
 
 
 def run(trainer: Trainer, batches: Batches, checkpoint: Path) -> None:
@@ -258,7 +259,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=1_000_000, help="pictures to train on, counted each time")
     parser.add_argument("--emoji", type=int, default=192, help="emoji in a batch; each brings two pictures")
     parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
-    parser.add_argument("--pictures-weight", type=float, default=0.3, help="weight of the picture-to-picture loss")
+    parser.add_argument("--pictures-weight", type=float, default=1.0, help="weight of the picture-to-picture loss")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compile", action="store_true", help="a minute at the start, a fifth faster after")
