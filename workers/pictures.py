@@ -5,11 +5,12 @@ the model. At most a window of pictures is under way, so memory stays bounded ho
 """
 
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, Protocol, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 from PIL.Image import Image
@@ -34,7 +35,10 @@ DECODERS = 4
 
 
 class FileReader(Protocol):
-    """Reads the stored files of a tenant."""
+    """Reads the stored files of tenants."""
+
+    def find(self, files: Collection[tuple[str, str]]) -> None:
+        """Look up many files, (tenant, id) each, that are about to be read: `read` alone asks for one at a time."""
 
     def read(self, tenant: str, file_id: str) -> bytes:
         """Raises PermanentJobError when the tenant has no such file."""
@@ -96,37 +100,61 @@ class PictureLoader:
             before_waiting: called on the caller's thread before it waits for something slow.
         """
         todo = iter(wanted)
-        running: dict[Future[T], K] = {}
+        done: SimpleQueue[tuple[K, T | JobError | JobStopped]] = SimpleQueue()
+        left = threading.Event()
         gathered: list[tuple[K, T | JobError | JobStopped]] = []
+        under_way = 0
         try:
             while True:
-                for one in islice(todo, self._window - len(running)):
-                    running[self._threads.submit(self._one, one, prepare)] = one.key
-                if not running:
+                if under_way <= self._window // 2:
+                    under_way += self._start(list(islice(todo, self._window - under_way)), prepare, done, left)
+                if not under_way:
                     break
-                ready, _ = wait(running, timeout=PATIENCE_SECONDS, return_when=FIRST_COMPLETED)
-                gathered += [(running.pop(future), _result(future)) for future in ready]
-                while len(gathered) >= batch or (gathered and not ready):
-                    yield gathered[:batch]
-                    gathered = gathered[batch:]
-                if not ready:
+                try:
+                    gathered.append(done.get(timeout=PATIENCE_SECONDS))
+                except Empty:
+                    if gathered:
+                        yield gathered
                     before_waiting()
-                    wait(running, return_when=FIRST_COMPLETED)
+                    gathered = [done.get()]
+                under_way -= 1
+                if len(gathered) >= batch:
+                    yield gathered
+                    gathered = []
             if gathered:
                 yield gathered
         finally:
-            for future in running:
-                future.cancel()
+            left.set()
+
+    def _start(
+        self,
+        wanted: list[Wanted[K]],
+        prepare: Callable[[K, bytes], T],
+        done: "SimpleQueue[tuple[K, T | JobError | JobStopped]]",
+        left: threading.Event,
+    ) -> int:
+        """Hand pictures to the threads, which put what they made of them into `done`. Returns how many."""
+        stored = {(one.job.tenant, one.picture.file) for one in wanted if one.picture.file is not None}
+        if stored:
+            self._files.find(stored)
+
+        def run(one: Wanted[K]) -> None:
+            if not left.is_set():  # nobody asks for it any more
+                done.put((one.key, _result(lambda: self._one(one, prepare))))
+
+        for one in wanted:
+            self._threads.submit(run, one)
+        return len(wanted)
 
     def _one(self, wanted: Wanted[K], prepare: Callable[[K, bytes], T]) -> T:
         wanted.job.raise_if_stopped()
         return prepare(wanted.key, self.read(wanted.picture, wanted.job))
 
 
-def _result(future: Future[Any]) -> Any:
-    """What the thread made, or the error that this picture costs its job."""
+def _result(make: Callable[[], T]) -> T | JobError | JobStopped:
+    """What is made, or the error that this picture costs its job."""
     try:
-        return future.result()
+        return make()
     except (JobError, JobStopped) as error:
         return error
     except MemoryError:
