@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -101,11 +102,19 @@ def env() -> None:
         print(f"export {name}={shlex.quote(value)}")
 
 
-def demo() -> None:
+def demo(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the facts for programs; the rest goes to stderr.")
+    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the stack's folder: its data and its logs.")] = False,
+    report_file: Annotated[Path, typer.Option("--report", help="Where to write the report.")] = Path(
+        "demo-report.html"
+    ),
+) -> None:
     """Index a catalogue of pictures, search it, kill a worker in the middle, and show that nothing was lost."""
     from local.demo import run_demo
 
-    raise typer.Exit(run_demo())
+    raise typer.Exit(run_demo(as_json=as_json, keep=keep, report=report_file))
 
 
 def _up_detached(settings: StackSettings, home: Home) -> None:

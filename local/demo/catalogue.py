@@ -34,7 +34,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Queries:
-    """What to search for, and the ids that a person would accept as an answer."""
+    """What to search for, and the ids whose names or keywords answer it (found by words, without any model)."""
 
     texts: dict[str, frozenset[str]]
     pictures: list[str]

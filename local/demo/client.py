@@ -1,6 +1,6 @@
 """The public HTTP API, as far as the demo needs it."""
 
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import httpx
@@ -22,17 +22,24 @@ class Api:
         # trust_env: a proxy of the environment has no business between this machine and itself.
         self._http = httpx.Client(base_url=url, timeout=WAIT_SECONDS + 30.0, trust_env=False)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def submit(
-        self, kind: str, input: dict[str, Any], *, metadata: dict[str, str] | None = None, wait: int | None = None
-    ) -> Job:
+    def submit(self, kind: str, request: dict[str, Any], *, wait: int | None = None) -> Job:
         """Submit a job; with `wait`, answer it finished when it takes no longer than so many seconds."""
         headers = {"Idempotency-Key": str(uuid4())}
         if wait is not None:
             headers["Prefer"] = f"wait={wait}"
-        return self._json("POST", f"/v1/{kind}", json={"input": input, "metadata": metadata or {}}, headers=headers)
+        return self._json("POST", f"/v1/{kind}", json=request, headers=headers)
+
+    def submit_batch(self, jobs: list[dict[str, Any]]) -> list[Job]:
+        """Submit many jobs in one transaction: all are accepted, or none."""
+        answer = self._json("POST", "/v1/jobs/batch", json={"jobs": jobs})
+        accepted: list[Job] = answer["jobs"]
+        return accepted
 
     def jobs(self, metadata: dict[str, str]) -> list[Job]:
         """Every job with this metadata, newest first."""

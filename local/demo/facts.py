@@ -130,7 +130,12 @@ class Machine:
     system: str
     python: str
     load: float | None
-    """Processes that wanted a core as the demo began (the load average over a minute): above zero, times suffer."""
+    """Processes that wanted a core as the demo began: the load average over a minute."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Others were at work on it already."""
+        return self.load is not None and self.load >= self.cores
 
     @classmethod
     def here(cls) -> "Machine":

@@ -30,11 +30,9 @@ def by_url(items: Sequence[dict[str, Any]]) -> int:
     return sum("url" in item["image"] for item in items)
 
 
-def submit(api: Api, collection: str, parts: list[list[dict[str, Any]]]) -> list[Job]:
-    """One job a part; the jobs carry the collection's name as metadata, to be listed by."""
-    return [
-        api.submit("index", {"collection": collection, "items": part}, metadata={"run": collection}) for part in parts
-    ]
+def request_for(collection: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+    """A request to index; it carries the collection's name as metadata, to be listed by."""
+    return {"input": {"collection": collection, "items": items}, "metadata": {"run": collection}}
 
 
 def index(
@@ -46,7 +44,8 @@ def index(
         check: raises when there is no sense in waiting on.
     """
     begun = time.monotonic()
-    submit(api, collection, parts)
+    for part in parts:
+        api.submit("index", request_for(collection, part))
     total = sum(map(len, parts))
     while True:
         jobs = api.jobs({"run": collection})

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import psutil
@@ -15,7 +15,7 @@ from local.children import Identity
 from local.demo.client import ENDED, Api, Job
 from local.demo.errors import DemoFailed
 from local.demo.facts import Attempt, HowAttemptEnded, JobStory, KillRun
-from local.demo.indexing import Progress, statuses, submit
+from local.demo.indexing import Progress, request_for, statuses
 from local.demo.stack import DemoStack
 from local.state import ProcessState
 
@@ -80,9 +80,10 @@ def kill_run(
     api: Api, stack: DemoStack, collection: str, parts: list[list[dict[str, Any]]], progress: Progress
 ) -> KillRun:
     """Submit, kill the worker that is indexing, and follow every job to its end."""
-    begun = time.monotonic()
-    jobs = submit(api, collection, parts)
-    watch = _Watch(api, collection, len(parts), min(datetime.fromisoformat(job["created_at"]) for job in jobs))
+    jobs = api.submit_batch([{"kind": "index", **request_for(collection, part)} for part in parts])
+    accepted_at = min(datetime.fromisoformat(job["created_at"]) for job in jobs)
+    begun = time.monotonic() - (datetime.now(UTC) - accepted_at).total_seconds()
+    watch = _Watch(api, collection, len(parts), accepted_at)
     pause = _Pause(stack.check, lambda: progress(watch.ended, len(parts)), begun + PATIENCE_SECONDS, watch)
     kill = _kill_in_the_middle(stack, watch, pause)
     taken_over_at = back_at = new_pid = None

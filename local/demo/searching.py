@@ -32,7 +32,7 @@ class Searcher:
     def _run(self, query: dict[str, Any]) -> tuple[dict[str, Any], float]:
         begun = time.perf_counter()
         input = {"collection": self._collection, "top_k": SHOWN, **query}
-        job = self._api.submit("search", input, wait=WAIT_SECONDS)
+        job = self._api.submit("search", {"input": input}, wait=WAIT_SECONDS)
         seconds = time.perf_counter() - begun
         if job["status"] != "succeeded":
             raise DemoFailed(f"The search {job['id']} is {job['status']} after {seconds:.0f} s: {job['error']}")

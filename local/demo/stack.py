@@ -19,7 +19,7 @@ from local.demo.errors import DemoFailed
 from local.demo.serving import HOST
 from local.environment import process_environment
 from local.home import Home
-from local.sockets import free_port
+from local.sockets import free_port, socket_folder
 from local.state import ProcessState, StackState
 
 START_SECONDS = 180.0
@@ -110,7 +110,9 @@ class DemoStack:
         return [identity.pid for identity in self._seen if identity.process() is not None]
 
     def remove(self) -> None:
-        shutil.rmtree(self.home.folder, ignore_errors=True)
+        """The state folder, and that of the sockets where the path of the first was too long for them."""
+        for folder in (socket_folder(self.home.folder), self.home.folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def _log(self) -> Path:

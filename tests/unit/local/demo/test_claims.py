@@ -1,0 +1,115 @@
+"""Each claim of the demo fails when, and only when, what it says did not happen."""
+
+from dataclasses import replace
+
+import pytest
+
+from local.demo.claims import AMONG_FIRST, judge
+from local.demo.facts import Facts, IndexRun, KillRun, Result, Search
+from tests.fakes.demo_facts import INDEX, KILL, PICTURE, TEXT, good_facts, with_job
+
+
+def _failed(facts: Facts) -> list[str]:
+    return [claim.text for claim in judge(facts) if not claim.held]
+
+
+def test_a_good_run_passes() -> None:
+    facts = good_facts()
+    assert _failed(facts) == []
+    assert facts.passed
+
+
+def test_a_run_that_never_began_passes_nothing() -> None:
+    facts = Facts()
+    facts.claims = judge(facts)
+    assert not any(claim.held for claim in facts.claims)
+    assert not facts.passed
+
+
+def test_a_problem_fails_even_when_every_claim_held() -> None:
+    facts = good_facts()
+    facts.problem = "the API went away"
+    assert not facts.passed
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        replace(INDEX, failed=["red-apple: not a picture"]),
+        replace(INDEX, in_collection=511),
+        replace(INDEX, indexed=511),
+        replace(INDEX, pictures=64, indexed=64, in_collection=64),
+    ],
+    ids=["failed item", "missing in the collection", "not indexed", "too few"],
+)
+def test_indexing(index: IndexRun) -> None:
+    facts = good_facts()
+    facts.index = index
+    assert len(_failed(facts)) == 1
+    assert "catalogue" in _failed(facts)[0]
+
+
+def _hit(*, expected: bool, score: float = 0.5) -> Result:
+    return Result("id", "name", score, expected)
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        replace(TEXT, results=[]),
+        replace(TEXT, results=[*[_hit(expected=False)] * AMONG_FIRST, _hit(expected=True)]),
+    ],
+    ids=["nothing found", "found too late"],
+)
+def test_text_searches(search: Search) -> None:
+    facts = good_facts()
+    facts.searches = [search, PICTURE]
+    assert [claim.detail for claim in judge(facts) if not claim.held] == ["0 of 1: cat"]
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        replace(PICTURE, results=[]),
+        replace(PICTURE, results=[_hit(expected=False, score=1.0), _hit(expected=True, score=1.0)]),
+        replace(PICTURE, results=[_hit(expected=True, score=0.97)]),
+    ],
+    ids=["nothing found", "second", "unlike itself"],
+)
+def test_picture_searches(search: Search) -> None:
+    facts = good_facts()
+    facts.searches = [TEXT, search]
+    assert [claim.detail for claim in judge(facts) if not claim.held] == ["0 of 1: cat-face"]
+
+
+@pytest.mark.parametrize(
+    ("kill", "words"),
+    [
+        (replace(KILL, new_pid=None), "started again"),
+        (replace(KILL, in_collection=33), "once"),
+        (with_job(status="failed"), "ended once"),
+        (with_job(status="missing"), "ended once"),
+        (with_job(changed_after_end=True), "ended once"),
+        (with_job(attempt=1), "run again"),
+        (with_job(skipped=5), "in its collection"),
+    ],
+    ids=["not restarted", "item twice", "failed", "lost", "ended twice", "not run again", "item not written"],
+)
+def test_the_kill(kill: KillRun, words: str) -> None:
+    facts = good_facts()
+    facts.kill = kill
+    (failed,) = _failed(facts)
+    assert words in failed
+
+
+def test_a_kill_that_hit_nobody_shows_nothing() -> None:
+    facts = good_facts()
+    facts.kill = replace(KILL, held=[])
+    assert len(_failed(facts)) == 2
+
+
+def test_left_processes_are_named() -> None:
+    facts = good_facts()
+    facts.left_running = [11]
+    (claim,) = [claim for claim in judge(facts) if not claim.held]
+    assert "pid 11 (api)" in claim.detail
