@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.errors import ConfigurationError
 
@@ -140,6 +140,8 @@ def load(cls: type[S]) -> S:
     """
     try:
         return cls()
+    except SettingsError as error:  # a list or map that is no JSON; the message names the field
+        raise ConfigurationError(f"Settings are not usable: {error}. Lists and maps are JSON.") from None
     except ValidationError as error:
         lines = []
         for fault in error.errors():

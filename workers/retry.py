@@ -11,5 +11,5 @@ def backoff_seconds(failures: int, *, base: float, cap: float, rng: random.Rando
 
     The lower half is never drawn: a retry at once would meet the same trouble.
     """
-    step = min(cap, base * 2.0 ** max(0, failures - 1))
+    step = min(cap, base * 2.0 ** min(60, max(0, failures - 1)))
     return step / 2 + (rng or random).random() * step / 2
