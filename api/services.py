@@ -73,6 +73,7 @@ class Services:
     async def close(self) -> None:
         self.stop()
         self.doorbell.close()
+        self.intake.close()
         await self.hub.close()
         await self.database.close()
         if "pool" in self.__dict__:

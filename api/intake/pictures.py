@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ from shared.images.decode import DecodeLimits, inspect
 from shared.images.inline import decode_inline
 from shared.storage import Storage
 from shared.storage.keys import picture_key
+
+LANES = 8
+"""Pictures of one request that are written at once. Writing is waiting for the disk, which takes many in one go."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def _read_all(
     return pictures
 
 
-async def store(database: Database, storage: Storage, pictures: Sequence[Inline]) -> None:
+async def store(database: Database, storage: Storage, pictures: Sequence[Inline], writers: Executor) -> None:
     """Put pictures into storage and their files' ids into the drafts. Rows first: `shared/files.py` says why.
 
     Raises:
@@ -79,16 +83,18 @@ async def store(database: Database, storage: Storage, pictures: Sequence[Inline]
         {picture.stored.id: picture for picture in pictures}.values(), key=lambda picture: picture.stored.id
     )
     await database.execute(files.TOUCH, *_columns([picture.stored for picture in unique]))
-    for picture in unique:
-        await asyncio.to_thread(_put, storage, picture)
+    loop = asyncio.get_running_loop()
+    lanes = [unique[lane::LANES] for lane in range(min(LANES, len(unique)))]
+    await asyncio.gather(*(loop.run_in_executor(writers, _put_all, storage, lane) for lane in lanes))
     for picture in pictures:
         _replace(picture.draft.raw, picture.path, {"file": picture.stored.id})
         picture.draft.files.append(picture.stored.id)
 
 
-def _put(storage: Storage, picture: Inline) -> None:
-    if not storage.exists(picture.stored.storage_key):
-        storage.put(picture.stored.storage_key, picture.data, picture.stored.content_type)
+def _put_all(storage: Storage, pictures: Sequence[Inline]) -> None:
+    for picture in pictures:
+        if not storage.exists(picture.stored.storage_key):
+            storage.put(picture.stored.storage_key, picture.data, picture.stored.content_type)
 
 
 def _columns(rows: list[StoredPicture]) -> tuple[list[Any], ...]:

@@ -1,6 +1,7 @@
 """Everything between a draft and its row: all checks, then the pictures into storage, then the row itself."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 
@@ -22,6 +23,9 @@ from shared.storage import Storage
 
 _MODELS = "SELECT name, model FROM collections WHERE tenant = $1 AND name = ANY($2::text[])"
 
+WRITERS = 16
+"""Threads that put pictures into storage, for all requests together."""
+
 
 class Intake:
     """Turns drafts into jobs that may be inserted."""
@@ -32,6 +36,7 @@ class Intake:
         self._registry = registry
         self._policy = FetchPolicy(max_bytes=settings.max_picture_bytes, allow=settings.fetch_allow)
         self._limits = DecodeLimits(max_pixels=settings.max_picture_pixels)
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="store")
 
     async def check(self, caller: Caller, drafts: Sequence[Draft]) -> None:
         """Check drafts against the world and store their pictures.
@@ -47,7 +52,11 @@ class Intake:
         await self._check_files(caller, drafts, faults)
         pictures = await read_inline(drafts, caller.tenant, self._policy.max_bytes, self._limits, faults)
         faults.raise_any()
-        await store(self._database, self._storage, pictures)
+        await store(self._database, self._storage, pictures, self._writers)
+
+    def close(self) -> None:
+        """Let the threads go; what they are writing is written."""
+        self._writers.shutdown(wait=False, cancel_futures=True)
 
     async def _check_collections(self, caller: Caller, drafts: Sequence[Draft], faults: Faults) -> None:
         named = [
