@@ -53,7 +53,7 @@ def test_lists_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_list_that_is_no_json_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DARKROOM_SECRET_KEY", SECRET)
     monkeypatch.setenv("DARKROOM_FETCH_ALLOW", "127.0.0.1")
-    with pytest.raises(ConfigurationError, match="FETCH_ALLOW"):
+    with pytest.raises(ConfigurationError, match="DARKROOM_FETCH_ALLOW: must be JSON"):
         load(WorkerSettings)
 
 
