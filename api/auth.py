@@ -86,6 +86,11 @@ class Authenticator:
         self._note_use(key_id)
         return known.caller
 
+    async def close(self) -> None:
+        """Finish what is being written. Nothing of it is worth a long wait."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+
     def forget(self, key_id: str) -> None:
         """Ask the database again with the next request: the key was just changed."""
         self._known.pop(key_id, None)

@@ -75,6 +75,7 @@ class Services:
         self.doorbell.close()
         self.intake.close()
         await self.hub.close()
+        await self.authenticator.close()
         await self.database.close()
         if "pool" in self.__dict__:
             self.pool.close()

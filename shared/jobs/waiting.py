@@ -54,10 +54,9 @@ class WaiterHub:
 
     async def close(self) -> None:
         self.release()
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        while self._task is not None and not self._task.done():
+            self._task.cancel()  # again and again: redis-py swallows one that comes at the wrong moment
+            await asyncio.wait({self._task}, timeout=0.1)
         for client in (self._client, self._publisher):
             with suppress(RedisError, OSError):
                 await client.aclose()
