@@ -1,6 +1,7 @@
 """Celery's side of a worker: one thin wake-up task a queue, and the signals of a worker's life."""
 
 import os
+import shutil
 import tempfile
 import time
 import uuid
@@ -9,7 +10,14 @@ from typing import Any
 
 import structlog
 from celery import Celery, Task
-from celery.signals import celeryd_init, setup_logging, worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import (
+    celeryd_init,
+    setup_logging,
+    worker_process_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 from shared.contracts.registry import QUEUES
 from shared.faults import fault_point
@@ -59,6 +67,7 @@ class _Life:
         worker_process_init.connect(self._in_child, weak=False)
         worker_ready.connect(self._ready, weak=False)
         worker_shutting_down.connect(self._drain, weak=False)
+        worker_shutdown.connect(self._after_pool, weak=False)
 
     def _log(self, **_: Any) -> None:
         configure_logging(self._settings, role="worker")
@@ -81,6 +90,9 @@ class _Life:
     def _drain(self, **_: Any) -> None:
         log.info("worker_draining", seconds=self._settings.drain_seconds)
         Path(os.environ[DRAIN_FLAG]).touch()
+
+    def _after_pool(self, **_: Any) -> None:
+        shutil.rmtree(Path(os.environ[DRAIN_FLAG]).parent, ignore_errors=True)
 
 
 def _age_seconds(flag: Path) -> float | None:
