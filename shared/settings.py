@@ -141,8 +141,8 @@ def load(cls: type[S]) -> S:
     try:
         return cls()
     except SettingsError as error:  # a list or map that is no JSON
-        _, _, field = str(error).partition('field "')
-        name = f"DARKROOM_{field.partition('"')[0].upper()}"
+        _, _, rest = str(error).partition('field "')
+        name = "DARKROOM_" + rest.partition('"')[0].upper()
         raise ConfigurationError(f'Settings are not usable:\n  {name}: must be JSON, such as ["a", "b"]') from None
     except ValidationError as error:
         lines = []
