@@ -100,8 +100,9 @@ class CopiedStack(Stack):
 
 
 def test_the_kind_of_the_walk_through_runs(copy: Path, tmp_path: Path) -> None:
-    test = next(block.note for block in blocks(WALK_THROUGH, "file") if block.note.startswith("tests/"))
-    for command in (["ruff", "check", "."], ["pytest", "-q", test]):
+    files = [block.note for block in blocks(WALK_THROUGH) if block.verb in ("file", "change")]
+    tests = [file for file in files if file.startswith("tests/")]
+    for command in (["ruff", "check", *files], ["ruff", "format", "--check", *files], ["pytest", "-q", *tests]):
         done = subprocess.run(
             [sys.executable, "-m", *command], cwd=copy, capture_output=True, text=True, timeout=100, check=False
         )
