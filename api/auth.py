@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 import structlog
 from fastapi import Request
-from fastapi.security import HTTPBearer
 
 from api.errors import Forbidden, Unauthorized
 from shared import keys
@@ -24,9 +23,6 @@ CACHE_SECONDS = 5.0
 CACHE_KEYS = 10_000
 NOTE_USE_SECONDS = 60.0
 _INVALID = "The key is not valid: check that it is complete, not expired and not revoked."
-
-bearer = HTTPBearer(auto_error=False, description="A key: `dr_<id>_<secret>`")
-"""For the OpenAPI document; `Authenticator` reads the header itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,9 @@ Schemas = dict[str, Any]
 _REFERENCE = "#/components/schemas/{model}"
 
 
+_KEY = {"type": "http", "scheme": "bearer", "description": "A key: `dr_<id>_<secret>`."}
+
+
 class FieldFaultView(Contract):
     """Where a request is wrong, and how."""
 
@@ -129,12 +132,19 @@ def _document(
     schemas |= _schemas(kinds, bodies)
     for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of a 422, which nobody ever sees
         schemas.pop(unused, None)
-    for path in document["paths"].values():
-        for operation in path.values():
-            default = operation.get("responses", {}).get("422", {}).get("content", {})
-            if "application/json" in default:
-                operation["responses"]["422"] = problems(422)[422]
+    document["components"]["securitySchemes"] = {"key": _KEY}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _complete(operation, secured=path.startswith("/v1/"))
     return document
+
+
+def _complete(operation: dict[str, Any], *, secured: bool) -> None:
+    if secured:
+        operation["security"] = [{"key": []}]
+    invalid = operation["responses"].get("422", {})
+    if "application/json" in invalid.get("content", {}):  # FastAPI's own form
+        operation["responses"]["422"] = problems(422)[422]
 
 
 def _schemas(kinds: Mapping[str, JobKind[Any, Any]], bodies: Sequence[type[BaseModel]]) -> Schemas:

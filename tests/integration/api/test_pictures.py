@@ -171,8 +171,16 @@ async def test_the_sweeper_erases_what_nothing_needs(
 async def test_a_bad_row_does_not_fail_its_neighbours(app: FastAPI, worker: FakeWorker) -> None:
     def job(**changes: Any) -> submission.NewJob:
         values: dict[str, Any] = {
-            "id": submission.new_id(), "tenant": "t", "key_id": None, "kind": "noop", "queue": "noop",
-            "batch_key": None, "priority": 1, "input": "{}", "metadata": "{}", "max_attempts": 3,
+            "id": submission.new_id(),
+            "tenant": "t",
+            "key_id": None,
+            "kind": "noop",
+            "queue": "noop",
+            "batch_key": None,
+            "priority": 1,
+            "input": "{}",
+            "metadata": "{}",
+            "max_attempts": 3,
             "timeout_seconds": 60.0,
         }
         return submission.NewJob(**(values | changes))
