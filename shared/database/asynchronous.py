@@ -20,14 +20,14 @@ CONNECTION_LOST: tuple[type[BaseException], ...] = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.IdleSessionTimeoutError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,
     ConnectionError,
     OSError,
     TimeoutError,
     asyncio.IncompleteReadError,
 )
-"""What asyncpg raises when Postgres is away, restarting, or a standby."""
+"""What asyncpg raises when Postgres is away, restarting, a standby, or out of connections, memory or disk."""
 
 Row = Any
 """An `asyncpg.Record`: values by name and by position."""
