@@ -2,6 +2,7 @@
 
 import re
 import time
+from urllib.parse import parse_qsl
 
 import structlog
 from starlette.datastructures import Headers
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import INTERNAL, problem_of
 from api.metrics import Metrics
+from shared.errors import FieldFault, InvalidInput
 from shared.jobs.submission import new_id
 
 log = structlog.get_logger(__name__)
@@ -42,6 +44,7 @@ class RequestContext:
             await send(message)
 
         try:
+            _refuse_nul(scope)
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             status = status or 499
@@ -67,6 +70,15 @@ class RequestContext:
             status=status,
             milliseconds=round(seconds * 1000, 2),
         )
+
+
+def _refuse_nul(scope: Scope) -> None:
+    """No parameter of any route may hold what the database cannot (bodies: `api/body.py`). Raises InvalidInput."""
+    if b"%00" not in scope["query_string"]:
+        return
+    parameters = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    faults = tuple(FieldFault(ascii(name)[1:-1], "holds a NUL") for name, value in parameters if "\0" in name + value)
+    raise InvalidInput("The request is not valid.", faults=faults)
 
 
 def _request_id(scope: Scope) -> str:

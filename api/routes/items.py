@@ -3,11 +3,12 @@
 import asyncio
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
 from api import openapi
+from api.body import parse_json
+from api.errors import Malformed
 from api.routes.collections import PageQuery, Reader, Writer, existing
 from api.services import services_of
 from api.threads import with_connection
@@ -98,9 +99,9 @@ def _filter(text: str | None) -> Filter | None:
     if text is None:
         return None
     try:
-        raw = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        fault = FieldFault("filter", f"must be JSON: {error.msg}")
+        raw = parse_json(text.encode())
+    except Malformed as error:
+        fault = FieldFault("filter", error.message)
         raise InvalidInput("The request is not valid.", faults=(fault,)) from None
     return filters.parse(raw, "filter")
 

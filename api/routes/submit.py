@@ -22,6 +22,8 @@ from shared.jobs import queries, submission
 from shared.jobs.control import no_such_job
 from shared.jobs.submission import Accepted, NewJob
 
+_BATCH_MARK = "\x1f"
+"""Between a batch's key and a job's place in it: in no key that a client can send."""
 Writer = Annotated[Caller, Depends(needs("jobs:write"))]
 
 IDEMPOTENCY_KEY = openapi.header(
@@ -138,7 +140,7 @@ async def _submit_batch(request: Request, caller: Caller) -> Response:
     key, cancel_after = preferences.idempotency_key(request), preferences.cancel_after(request)
     drafts = read_batch(services.kinds, await read_json(request, services.settings.max_body_bytes))
     hashed = request_hash(drafts) if key else None
-    keys = [f"{key}#{index}" if key else None for index in range(len(drafts))]
+    keys = [f"{key}{_BATCH_MARK}{index}" if key else None for index in range(len(drafts))]
     if hashed and (known := await _replay(services, caller, {name: hashed for name in keys if name})):
         return await _batch_replay(services, request, caller, [known[name] for name in keys if name in known])
     await services.intake.check(caller, drafts)

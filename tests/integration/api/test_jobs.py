@@ -260,6 +260,7 @@ async def test_lists_are_narrowed(client: httpx.AsyncClient, worker: FakeWorker)
         ({"created_after": "yesterday"}, "created_after"),
         ({"created_after": "2026-01-01T00:00:00"}, "created_after"),
         ({"metadata.a": "b\0"}, "metadata.a"),
+        ({"kind": "\0"}, "kind"),
     ],
 )
 async def test_a_wrong_parameter_is_named(client: httpx.AsyncClient, parameters: dict[str, str], path: str) -> None:
