@@ -53,8 +53,8 @@ def _head(facts: Facts) -> str:
     return f"""<header>
 <span class="verdict {css}">{verdict}</span>
 <h1>Darkroom, shown on one machine</h1>
-<p class="soft lead">Pictures were indexed and searched through the public HTTP API of a stack started for this run,
-and a worker was killed in the middle of its work.</p>{problem}
+<p class="soft lead">Pictures are indexed and searched through the public HTTP API of a stack started for this run,
+and a worker is killed in the middle of its work.</p>{problem}
 </header>"""
 
 
@@ -62,7 +62,7 @@ def _tiles(facts: Facts) -> str:
     tiles: list[tuple[str, str]] = []
     if run := facts.index:
         tiles.append((f"{run.in_collection:,}", f"pictures indexed by {run.jobs} jobs"))
-        tiles.append((f"{_rate(run):,.0f} / s", "pictures, fetched or inline, to searchable"))
+        tiles.append((f"{_rate(run):,.0f} / s", "pictures, the wait for the workers to start included"))
     if facts.searches:
         tiles.append((_milliseconds(median(search.seconds for search in facts.searches)), "a search, median"))
     if kill := facts.kill:

@@ -89,6 +89,6 @@ class Screen:
 
 
 def failure(facts: Facts) -> str:
-    """Which claims failed, in one line."""
+    """Why it failed, in one line."""
     failed = [claim.text for claim in facts.claims if not claim.held]
-    return "; ".join(failed) if failed else facts.problem or "unknown"
+    return "it broke off before its end" if facts.problem else "; ".join(failed)

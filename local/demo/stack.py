@@ -19,6 +19,7 @@ from local.demo.errors import DemoFailed
 from local.demo.serving import HOST
 from local.environment import process_environment
 from local.home import Home
+from local.orphans import stop_orphans
 from local.sockets import free_port, socket_folder
 from local.state import ProcessState, StackState
 
@@ -44,10 +45,13 @@ class DemoStack:
     def start(self) -> None:
         """Start it and come back at once."""
         self.home.prepare()
-        command = [sys.executable, "-m", "local.stack"]
+        env = environment(self.home, self.port)
+        if socket_folder(self.home.folder).is_relative_to(self.home.folder):
+            # What a killed worker leaves in the folder for temporary files then goes with the rest.
+            env["TMPDIR"] = str(self.home.folder)
         # Should this process be killed, the kernel tells the supervisor to stop the stack.
         self._process = children.spawn(
-            command, log=self._log, env=environment(self.home, self.port), death_signal=signal.SIGTERM
+            [sys.executable, "-m", "local.stack"], log=self._log, env=env, death_signal=signal.SIGTERM
         )
         self._note("supervisor", Identity.of(self._process.pid))
 
@@ -100,6 +104,8 @@ class DemoStack:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        if self.left_running():  # the supervisor was killed, then: here, or by somebody else
+            stop_orphans(StackState.read(self.home))
 
     @property
     def pids(self) -> dict[int, str]:
