@@ -8,7 +8,7 @@ from shared.errors import Conflict, NotFound
 
 # The message is for the job's owner; `attempt` is the last one that ran. A worker that runs the job reads
 # `cancel_requested_at` with its next heartbeat.
-_CANCEL = """
+CANCEL = """
 UPDATE jobs SET
   state = CASE state WHEN 'queued' THEN 'canceled' ELSE state END,
   completed_at = CASE state WHEN 'queued' THEN now() END,
@@ -21,7 +21,7 @@ RETURNING state
 """
 
 # `attempt` goes on: it is the fencing token, and a late attempt of the first run must not pass for one of the second.
-_RETRY = """
+RETRY = """
 UPDATE jobs SET
   state = 'queued', failures = 0, crashes = 0, output = NULL, output_key = NULL, error = NULL, logs = '',
   progress_fraction = 0, progress_message = NULL, next_run_at = now(), started_at = NULL, completed_at = NULL,
@@ -44,7 +44,7 @@ async def cancel(database: Database, tenant: str, job_id: uuid.UUID, *, retentio
     """Cancel a queued job, or ask the worker of a running one to stop. Returns the state that it is in now, or None
     where there was nothing to do: the job has ended, or there is none.
     """
-    row = await database.fetchrow(_CANCEL, job_id, tenant, retention_days)
+    row = await database.fetchrow(CANCEL, job_id, tenant, retention_days)
     return row["state"] if row else None
 
 
@@ -55,7 +55,7 @@ async def retry(database: Database, tenant: str, job_id: uuid.UUID) -> Row:
         Conflict: it has not ended, or it succeeded.
         NotFound: the tenant has no such job.
     """
-    row = await database.fetchrow(_RETRY, job_id, tenant)
+    row = await database.fetchrow(RETRY, job_id, tenant)
     if row is None:
         state = await database.fetchrow("SELECT state FROM jobs WHERE id = $1 AND tenant = $2", job_id, tenant)
         if state is None:

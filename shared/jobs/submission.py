@@ -24,8 +24,9 @@ MAX_AHEAD = 1_000
 MAX_GROUP = 128
 """Jobs of concurrent requests that share one statement."""
 
-# `ahead` counts before this statement's own rows: the snapshot does not see them.
-_INSERT = f"""
+# `ahead` counts before this statement's own rows: the snapshot does not see them. Its order is that of the index
+# `ix_jobs_ready`: without it the planner may read the whole table for a count of few.
+INSERT = f"""
 WITH incoming AS (
   SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::smallint[],
     $8::text[], $9::text[], $10::int[], $11::float8[], $12::text[], $13::bytea[], $14::float8[])
@@ -43,11 +44,12 @@ WITH incoming AS (
   INSERT INTO job_files (job_id, file_id)
   SELECT job_id, file_id FROM unnest($15::uuid[], $16::text[]) AS f(job_id, file_id)
   WHERE job_id IN (SELECT id FROM inserted)
-), ahead AS (
+), ahead AS MATERIALIZED (
   SELECT queue, priority, (
     SELECT count(*) FROM (
       SELECT 1 FROM jobs
       WHERE jobs.queue = place.queue AND state = 'queued' AND jobs.priority <= place.priority AND next_run_at <= now()
+      ORDER BY jobs.priority, next_run_at
       LIMIT {MAX_AHEAD}
     ) counted
   ) AS jobs
@@ -56,7 +58,7 @@ WITH incoming AS (
 SELECT inserted.id, created_at, ahead.jobs AS ahead FROM inserted JOIN ahead USING (queue, priority)
 """
 
-_KNOWN = """
+KNOWN = """
 SELECT id, idempotency_key, request_hash FROM jobs
 WHERE tenant = $1 AND idempotency_key = ANY($2::text[])
 """
@@ -179,7 +181,7 @@ async def insert(database: Database, jobs: Sequence[NewJob]) -> list[Accepted | 
     """
     # In one order for everybody, so that two groups with the same idempotency keys cannot lock each other out.
     ordered = sorted(jobs, key=lambda job: job.idempotency_key or "")
-    rows = {row["id"]: row for row in await _again(lambda: database.fetch(_INSERT, *columns(ordered)))}
+    rows = {row["id"]: row for row in await _again(lambda: database.fetch(INSERT, *columns(ordered)))}
     fault_point("api.after_commit")
     missing = [job for job in jobs if job.id not in rows]
     found = await _find(database, missing) if missing else {}
@@ -213,7 +215,8 @@ class _SomeExist(Exception):
 
 async def _insert_whole(database: Database, jobs: Sequence[NewJob]) -> list[Row]:
     async with database.transaction() as connection:
-        rows = await connection.fetch(_INSERT, *columns(jobs))
+        rows = await connection.fetch(INSERT, *columns(jobs))
+        fault_point("api.after_insert")
         if len(rows) < len(jobs):
             raise _SomeExist
         fault_point("api.after_insert")
@@ -250,7 +253,7 @@ async def replays(database: Database, tenant: str, hashes: Mapping[str, bytes]) 
     Args:
         hashes: the hash of the request that now comes with each key.
     """
-    rows = await database.fetch(_KNOWN, tenant, list(hashes)) if hashes else []
+    rows = await database.fetch(KNOWN, tenant, list(hashes)) if hashes else []
     return {
         key: Accepted(row["id"]) if row["request_hash"] == hashes[key] else _conflict()
         for row in rows
