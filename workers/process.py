@@ -13,6 +13,7 @@ from shared.database.pool import connect, open_pool
 from shared.jobs.completions import CompletionPublisher
 from shared.jobs.doorbell import Doorbell, celery_publisher
 from shared.settings import WorkerSettings
+from workers import memory
 from workers.context import JobHandle
 from workers.events import TaskEvents
 from workers.executor import Executor, ExecutorSettings
@@ -43,6 +44,7 @@ class WorkerProcess:
         cls, app: Celery, settings: WorkerSettings, *, node: str, draining_for: Callable[[], float | None]
     ) -> Self:
         """Open what the process needs, load the models it should start with, and be ready for wake-ups."""
+        memory.use_few_arenas()
         pool = open_pool(settings.database_url)
         services = open_services(settings, pool)
         doorbell = Doorbell(celery_publisher(app))

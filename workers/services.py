@@ -23,6 +23,7 @@ from shared.storage import Storage, open_storage
 from shared.storage.keys import job_file_key
 from shared.vectors.opening import open_vectors
 from shared.vectors.protocol import VectorStore
+from workers import memory
 from workers.files import StoredFiles
 from workers.pictures import PictureLoader
 from workers.runtimes.protocol import EmbeddingRuntime
@@ -77,6 +78,7 @@ class Services:
                 with self.embedders.lease(alias) as model:
                     if model.reads_text:
                         model.encode_texts(["warm up"])  # the first forward pass costs far more than the second
+                    memory.give_back()
                     log.info("model_loaded", model=alias, seconds=round(model.load_seconds, 2), bytes=model.bytes)
                     loaded.append(alias)
             except JobError as error:

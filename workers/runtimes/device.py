@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from shared.errors import ConfigurationError
 from shared.model_registry import ModelSpec
+from workers import memory
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -78,12 +79,10 @@ def prepare_torch(compute: Compute) -> None:
 
 
 def free_memory() -> None:
-    """Give memory of dropped models back to the device."""
-    import gc
-
+    """Give memory that is not used any more back to the system and the device."""
     import torch
 
-    gc.collect()
+    memory.give_back()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
