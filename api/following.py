@@ -14,19 +14,21 @@ async def wait_for(
 ) -> Row | None:
     """A tenant's job when it has ended, or as it is after so many seconds; None when there is none (any more).
 
-    `event`: of the hub, watched from before the job was submitted. Without it the job may have ended already.
+    Args:
+        event: of `WaiterHub.watch`, by a caller that watched from before the job was there.
     """
 
     async def look() -> Row | None:
         return await queries.get(services.database, tenant, job_id)
 
-    def done(row: Row | None) -> bool:
-        return row is None or ended(row)
-
     if not seconds:
         return await look()
     if event is not None:
-        return await services.hub.wait(event, look, done, seconds)
-    with services.hub.watch(job_id) as watched:
-        seen = await look()
-        return seen if done(seen) else await services.hub.wait(watched, look, done, seconds)
+        return await services.hub.wait(event, look, _settled, seconds)
+    with services.hub.watch(job_id) as fresh:
+        fresh.set()  # it may have ended before
+        return await services.hub.wait(fresh, look, _settled, seconds)
+
+
+def _settled(row: Row | None) -> bool:
+    return row is None or ended(row)

@@ -101,8 +101,7 @@ async def _submit(kind: JobKind[Any, Any], request: Request, caller: Caller) -> 
     await services.intake.check(caller, [draft])
     job = new_job(draft, caller, key=key, hashed=hashed, cancel_after=cancel_after)
     if not seconds:
-        accepted = await services.submitter.submit(job)
-        return await _answer(services, request, caller, accepted, seconds, job)
+        return await _answer(services, request, caller, await services.submitter.submit(job), job=job)
     with services.hub.watch(job.id) as event:  # from before the job can end
         accepted = await services.submitter.submit(job)
         return await _answer(services, request, caller, accepted, seconds, job, event)
@@ -113,22 +112,23 @@ async def _answer(
     request: Request,
     caller: Caller,
     accepted: Accepted,
-    seconds: int,
+    seconds: int = 0,
     job: NewJob | None = None,
     event: asyncio.Event | None = None,
 ) -> Response:
     """Ring for a new job, wait as long as the client prefers, and show what there is."""
     base = base_url(request, services.settings.public_url)
     headers = {"Location": f"{base}/v1/jobs/{accepted.id}"}
-    if job is not None and not accepted.replayed:
+    if job is None or accepted.replayed:
+        headers["Idempotency-Replayed"] = "true"
+        event = None  # it watches the id that this request would have had
+    else:
         ring_for(services.doorbell, services.kinds, [job])
         if not seconds:
             return json_response(new_job_view(job, accepted, base), 202, headers)
-    if accepted.replayed:
-        headers["Idempotency-Replayed"] = "true"
     if seconds:
         headers["Preference-Applied"] = f"wait={seconds}"
-    row = await wait_for(services, caller.tenant, accepted.id, seconds, None if accepted.replayed else event)
+    row = await wait_for(services, caller.tenant, accepted.id, seconds, event)
     if row is None:  # deleted in the meantime
         raise no_such_job(accepted.id)
     status = 200 if seconds and ended(row) else 202

@@ -91,16 +91,16 @@ class WaiterHub:
     async def wait(
         self, event: asyncio.Event, look: Callable[[], Awaitable[T]], ended: Callable[[T], bool], seconds: float
     ) -> T:
-        """Look at a job until it has ended, or for so many seconds; answers what was seen last.
+        """Look at a job whenever there may be news, until it has ended or so many seconds are over.
 
-        The event is the one `watch` gave before the job could end.
+        Answers what was seen last. The event is the one that `watch` gave; set it for a look at once.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         pause = POLL_SECONDS[0]
         while True:
             left = until - loop.time()
-            if not self._closing and left > 0:
+            if left > 0 and not self._closing:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), min(left, LOOK_SECONDS if self._connected else pause))
                 pause = min(pause * 1.5, POLL_SECONDS[1])

@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -92,6 +93,31 @@ async def test_waiting_ends_with_the_job(client: httpx.AsyncClient, worker: Fake
     answer = await waiting
     assert answer.json()["status"] == "succeeded"
     assert answer.headers["preference-applied"] == "wait=20"
+    assert time.monotonic() - started < 2
+
+
+async def test_waiting_for_a_job_that_has_ended_answers_at_once(client: httpx.AsyncClient, worker: FakeWorker) -> None:
+    job = await submit(client)
+    worker.finish(job["id"], output={})
+    started = time.monotonic()
+    answer = await client.get(f"/v1/jobs/{job['id']}", headers={"Prefer": "wait=20"})
+    assert answer.json()["status"] == "succeeded"
+    assert time.monotonic() - started < 1
+
+
+async def test_a_job_that_ends_as_it_is_accepted_is_heard(
+    app: FastAPI, client: httpx.AsyncClient, worker: FakeWorker, doorbell: RecordingDoorbell
+) -> None:
+    """The worker is faster than the request that submitted: it ends the job before the answer is on its way."""
+
+    def ring(queue: str, job_id: uuid.UUID, **_: Any) -> None:
+        worker.finish(str(job_id), output={"attempt": 1})
+
+    app.state.services.__dict__["doorbell"] = SimpleNamespace(ring=ring, close=doorbell.close)
+    started = time.monotonic()
+    for _ in range(5):
+        answer = await client.post("/v1/noop", json={"input": {}}, headers={"Prefer": "wait=20"})
+        assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
     assert time.monotonic() - started < 2
 
 
