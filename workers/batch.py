@@ -9,7 +9,7 @@ from workers.outcomes import stop_or
 SETTLE_SECONDS = 0.2
 """Ends that come one by one are written together, at most this late while others are still running."""
 
-Write = Callable[[list[tuple[JobHandle, Result]]], None]
+Write = Callable[[list[tuple[JobHandle, Result]]], object]
 
 
 class Batch:
@@ -40,7 +40,11 @@ class Batch:
 
     def flush(self) -> None:
         """Write what is known."""
-        known, self._known = self._known, []
-        if known:
+        if known := self.take():
             self._write(known)
         self._written_at = time.monotonic()
+
+    def take(self) -> list[tuple[JobHandle, Result]]:
+        """What is known and not written; the caller writes it."""
+        known, self._known = self._known, []
+        return known

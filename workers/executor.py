@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import psycopg
@@ -11,7 +12,7 @@ import structlog
 from pydantic import ValidationError
 
 from shared.contracts.common import JobKind
-from shared.database.pool import Pool, retry_once
+from shared.database.pool import Connection, Pool, retry_once
 from shared.errors import ErrorCode, RetryableJobError
 from shared.faults import fault_point
 from shared.jobs import lifecycle
@@ -97,45 +98,58 @@ class Executor:
         """
         until = time.monotonic() + self._settings.slice_seconds
         done = 0
-        while self._heartbeat.healthy and not self._draining():
-            jobs = self._claim(queue, named)
-            if not jobs:
-                return done
+
+        def may_claim() -> bool:
+            return self._may_claim() and time.monotonic() <= until
+
+        jobs = self._claim(queue, named) if self._may_claim() else []
+        while jobs:
             fault_point("worker.after_claim")
-            self._run(jobs)
+            following = self._run(jobs, queue, may_claim)
             done += len(jobs)
-            named = None
-            if time.monotonic() > until:
+            if not following and time.monotonic() > until:
                 self._ring(queue)
                 return done
+            if following is None:
+                following = self._claim(queue, None) if may_claim() else []
+            jobs = following
         return done
+
+    def _may_claim(self) -> bool:
+        return self._heartbeat.healthy and not self._draining()
 
     def _claim(self, queue: str, named: uuid.UUID | None) -> list[ClaimedJob]:
         try:
-            return retry_once(
-                self._pool,
-                lambda connection: lifecycle.claim(
-                    connection,
-                    queue,
-                    worker=self._worker,
-                    lease_seconds=self._settings.lease_seconds,
-                    limits=self._limits,
-                    max_crashes=self._settings.max_crashes,
-                    named=named,
-                ),
-            )
+            return retry_once(self._pool, lambda connection: self._claim_on(connection, queue, named))
         except psycopg.Error as error:
             log.warning("claim_failed", queue=queue, error=str(error).strip())  # the sweeper rings again
             return []
 
-    def _run(self, jobs: list[ClaimedJob]) -> None:
+    def _claim_on(self, connection: Connection, queue: str, named: uuid.UUID | None = None) -> list[ClaimedJob]:
+        return lifecycle.claim(
+            connection,
+            queue,
+            worker=self._worker,
+            lease_seconds=self._settings.lease_seconds,
+            limits=self._limits,
+            max_crashes=self._settings.max_crashes,
+            named=named,
+        )
+
+    def _run(self, jobs: list[ClaimedJob], queue: str, may_claim: Callable[[], bool]) -> list[ClaimedJob] | None:
+        """Run a batch. Returns the next one when it was claimed on the way; None when nobody has looked for it.
+
+        After a full batch there is likely another, and it is claimed in the transaction that ends this one. After any
+        other the ends come first: somebody may be waiting for them.
+        """
+        full = 1 < self._limits.get(jobs[0].kind, 1) <= len(jobs)
         handles = [JobHandle(job, lease_seconds=self._settings.lease_seconds) for job in jobs]
         started = time.monotonic()
         batch = Batch(handles, lambda known: self._write(known, started))
         self._observer.started(jobs)
         with self._heartbeat.holding(handles):
             self._work(batch)
-            batch.flush()
+            return self._write(batch.take(), started, claim_from=queue if full and may_claim() else None)
 
     def _work(self, batch: Batch) -> None:
         """Settle every job. Those with unusable input fail alone; the others share the handler's batch."""
@@ -170,33 +184,36 @@ class Executor:
             for job in left:
                 self._call(handler, [job], batch)
 
-    def _write(self, known: list[tuple[JobHandle, Result]], started: float) -> None:
-        """Write some ends, and tell those who wait and those who watch."""
+    def _write(
+        self, known: list[tuple[JobHandle, Result]], started: float, claim_from: str | None = None
+    ) -> list[ClaimedJob] | None:
+        """Write some ends, and tell those who wait and those who watch. Returns what was claimed in the same breath."""
         ends = [(handle, outcome) for handle, result in known if (outcome := self._outcomes.of(handle, result))]
         fault_point("worker.before_finish")
-        written = self._finish(ends)
+        written, following = self._finish(ends, claim_from)
         fault_point("worker.after_finish")
         ended = [(handle.job, outcome) for handle, outcome in ends if handle.id in written]
         self._announce([o.job_id for _, o in ended if o.verdict not in (Verdict.RETRY, Verdict.HANDED_BACK)])
         self._observer.ended(ended, time.monotonic() - started)
+        return following
 
-    def _finish(self, ends: Sequence[tuple[JobHandle, Outcome]]) -> set[uuid.UUID]:
+    def _finish(
+        self, ends: Sequence[tuple[JobHandle, Outcome]], claim_from: str | None
+    ) -> tuple[set[uuid.UUID], list[ClaimedJob] | None]:
         """Write the ends; while Postgres is away, keep trying for as long as the leases may still be ours."""
         give_up = time.monotonic() + self._settings.lease_seconds
         outcomes = [outcome for _, outcome in ends]
         pause = 0.1
         while outcomes:
             try:
-                written = retry_once(
-                    self._pool,
-                    lambda connection: lifecycle.finish(
-                        connection, outcomes, retention_days=self._settings.retention_days
-                    ),
+                written, following = retry_once(
+                    self._pool, partial(self._finish_on, outcomes=outcomes, claim_from=claim_from)
                 )
             except psycopg.OperationalError as error:
                 if time.monotonic() > give_up:
                     log.error("finish_given_up", jobs=len(outcomes), error=str(error).strip())
-                    return set()
+                    return set(), None
+                claim_from = None
                 time.sleep(pause)
                 pause = min(2.0, pause * 2)
                 continue
@@ -204,8 +221,18 @@ class Executor:
                 handle.closed = True
             if stale := len(outcomes) - len(written):
                 log.warning("stale_attempts", jobs=stale)
-            return written
-        return set()
+            return written, following
+        return set(), None
+
+    def _finish_on(
+        self, connection: Connection, outcomes: Sequence[Outcome], claim_from: str | None
+    ) -> tuple[set[uuid.UUID], list[ClaimedJob] | None]:
+        days = self._settings.retention_days
+        if claim_from is None:
+            return lifecycle.finish(connection, outcomes, retention_days=days), None
+        return lifecycle.finish_and_claim(
+            connection, outcomes, lambda same: self._claim_on(same, claim_from), retention_days=days
+        )
 
     def abandon(self, handles: Sequence[JobHandle]) -> None:
         """A handler does not listen: end its jobs in its place, give their siblings back. The process must go then."""

@@ -121,6 +121,33 @@ def test_a_wake_up_runs_everything_that_is_there(worker: Worker, connection: Con
     assert connection.execute("SELECT DISTINCT state, attempt FROM jobs").fetchall() == [("succeeded", 1)]
 
 
+def test_a_full_batch_brings_the_next_one_with_it(worker: Worker, connection: Connection) -> None:
+    jobs = [add_job(connection) for _ in range(2 * KINDS["noop"].max_batch + 2)]
+    sizes: list[int] = []
+
+    def count(inputs: list[Any], context: JobContext) -> Sequence[Any]:
+        sizes.append(len(inputs))
+        return noop.handle(inputs, context)
+
+    worker.handler = count
+    assert worker.executor.wake("noop") == len(jobs)
+    assert sizes == [64, 64, 2]
+    assert all((row := job_row(connection, id))["state"] == "succeeded" and row["attempt"] == 1 for id in jobs)
+    assert sorted(worker.announced) == sorted(jobs)
+
+
+def test_draining_keeps_a_full_batch_from_bringing_the_next(worker: Worker, connection: Connection) -> None:
+    jobs = [add_job(connection) for _ in range(2 * KINDS["noop"].max_batch)]
+
+    def drain(inputs: list[Any], context: JobContext) -> Sequence[Any]:
+        worker.drained_at = time.monotonic()
+        return noop.handle(inputs, context)
+
+    worker.handler = drain
+    assert worker.executor.wake("noop") == 64
+    assert [job_row(connection, id)["attempt"] for id in jobs].count(0) == 64
+
+
 def test_a_slice_ends_with_one_more_ring(worker: Worker, connection: Connection) -> None:
     worker.executor._settings = ExecutorSettings(LEASE, 0.0, 3, 30, 2.0, 600.0)
     for _ in range(70):
