@@ -21,9 +21,13 @@ def postgres_reachable() -> Iterator[None]:
 
 
 def hold_job(connection: psycopg.Connection[Any], fence: Fence) -> None:
-    """Lock the job's row until the transaction ends. Raises LeaseLost when the attempt no longer owns the job."""
+    """Keep the job from being taken over until the transaction ends.
+
+    The weakest of row locks: it holds off those who take jobs over, as they lock `FOR UPDATE SKIP LOCKED`, and lets
+    the plain updates of a heartbeat and of a cancel pass. Raises LeaseLost when the attempt no longer owns the job.
+    """
     held = connection.execute(
-        "SELECT 1 FROM jobs WHERE id = %s AND attempt = %s AND state = 'running' FOR SHARE",
+        "SELECT 1 FROM jobs WHERE id = %s AND attempt = %s AND state = 'running' FOR KEY SHARE",
         (fence.job_id, fence.attempt),
         prepare=False,
     )

@@ -1,6 +1,5 @@
 """What only the pgvector store has: its indexes, and the lock on the job's row."""
 
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from psycopg import sql
 from psycopg_pool import ConnectionPool
 
 from shared.errors import DependencyUnavailable
+from shared.jobs import lifecycle, sweeping
 from shared.vectors import pgvector_index, pgvector_sql
 from shared.vectors.filters import parse
 from shared.vectors.pgvector import PgVectorStore
@@ -171,22 +171,25 @@ def test_vectors_too_long_for_an_index_are_scanned(pool: ConnectionPool[Any]) ->
 
 
 def test_nobody_takes_a_job_over_while_its_attempt_writes(
-    pool: ConnectionPool[Any], vector_database: str, small: CollectionRef, running_job: Fence
+    pool: ConnectionPool[Any], vector_database: str, running_job: Fence
 ) -> None:
-    store = PgVectorStore(pool)
-    rescued = threading.Event()
+    with psycopg.connect(vector_database, autocommit=True) as connection:
+        connection.execute("UPDATE jobs SET lease_until = now() - interval '1 s' WHERE id = %s", (running_job.job_id,))
+        with PgVectorStore(pool)._transaction(running_job):
+            assert sweeping.rescue(connection, max_crashes=3, retention_days=1, page=10).requeued == []
+        rescued = sweeping.rescue(connection, max_crashes=3, retention_days=1, page=10)
+    assert rescued.requeued == [("index", running_job.job_id)]
 
-    def rescue() -> None:
-        with psycopg.connect(vector_database, autocommit=True) as connection:
-            connection.execute("UPDATE jobs SET attempt = attempt + 1 WHERE id = %s", (running_job.job_id,))
-        rescued.set()
 
-    with store._transaction(running_job):
-        thread = threading.Thread(target=rescue)
-        thread.start()
-        assert not rescued.wait(0.2)
-    assert rescued.wait(5)
-    thread.join()
+def test_a_write_holds_up_neither_the_heartbeat_nor_a_cancel(
+    pool: ConnectionPool[Any], vector_database: str, running_job: Fence
+) -> None:
+    beat = lifecycle.Beat(running_job.job_id, running_job.attempt)
+    with psycopg.connect(vector_database, autocommit=True) as connection:
+        connection.execute("SET lock_timeout = '1s'")
+        with PgVectorStore(pool)._transaction(running_job):
+            assert lifecycle.beat(connection, [beat], lease_seconds=60).owned == {running_job.job_id}
+            connection.execute("UPDATE jobs SET cancel_requested_at = now() WHERE id = %s", (running_job.job_id,))
 
 
 def test_a_postgres_that_is_away_is_said_so() -> None:
