@@ -24,6 +24,9 @@ RING_EXPIRES_SECONDS = 600
 """A wake-up that nobody took for so long is dropped; the sweeper has rung again by then."""
 MAX_PENDING_RINGS = 10_000
 """Rings kept while the broker is away; later ones are left to the sweeper."""
+MAX_WAITING_RINGS = 16
+"""Rings of one queue that name no job and are not sent yet. Each wakes a process that goes on until there is nothing
+left, so more of them would only cost the broker and the workers time."""
 
 Publish = Callable[[str, uuid.UUID | None], None]
 
@@ -67,6 +70,8 @@ class Doorbell:
         """
         with self._condition:
             if not merge or times > 1:
+                if job_id is None:  # what waits to be sent rings for these jobs as well: they are committed
+                    times = min(times, MAX_WAITING_RINGS - self._direct.count((queue, None)))
                 if len(self._direct) < MAX_PENDING_RINGS:
                     self._direct.extend([(queue, job_id)] * times)
             elif queue not in self._pending:
