@@ -77,7 +77,7 @@ class Heartbeat:
             with self._condition:
                 for key in keys:
                     self._held.pop(key, None)
-                # A job may notice a lost lease by its own clock before this thread does: nothing is claimed then either.
+                # A job may notice a lost lease by its own clock before this thread does: claim nothing then either.
                 if time.monotonic() - self._last_beat >= self._lease:
                     self._healthy.clear()
                     self._condition.notify()
