@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parse(argv)
     if options.list:
         for name, (what, _) in FIGURES.items():
-            print(f"{name:<12}{what}")
+            print(f"{name:<18}{what}")
         return 0
     console = Console(stderr=options.json == "-")
     about = report.machine()

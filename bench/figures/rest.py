@@ -14,7 +14,8 @@ from local import probes
 from local.settings import REPOSITORY
 from local.sockets import free_port
 
-MB = 1e6
+MB = 2**20
+"""What `ps` and `top` count in."""
 REST_SECONDS = 1.0
 PICTURES = 32
 MODEL = "starter-clip"
@@ -23,7 +24,7 @@ MODEL = "starter-clip"
 def api(lab: Lab) -> list[Figure]:
     """Start to the first answer, and memory some moments after it."""
     start, bare_start = Samples("start", "s"), Samples("bare FastAPI app, start", "s")
-    memory, bare_memory = Samples("memory", "MB"), Samples("bare FastAPI app, memory", "MB")
+    memory, bare_memory = Samples("memory", "MiB"), Samples("bare FastAPI app, memory", "MiB")
     environment = lab.stack.environment(lab.stack.fresh_database())
     with lab.track("API at rest", 2 * (lab.rounds + 1)) as step:
 
@@ -51,7 +52,7 @@ def api(lab: Lab) -> list[Figure]:
 
 def worker(lab: Lab) -> list[Figure]:
     """A worker child after it has embedded, beside a process that holds the bare model and has run it."""
-    ours, bare = Samples("worker process less model", "MB"), Samples("bare model process less model", "MB")
+    ours, bare = Samples("worker process less model", "MiB"), Samples("bare model process less model", "MiB")
     pictures = catalogue_pictures(PICTURES)
     folders = write_folders(pictures, lab.stack.folder / "embedded", 1)
     body = json.dumps({"input": {"images": [inline(data) for data in pictures]}}).encode()
@@ -76,5 +77,5 @@ def worker(lab: Lab) -> list[Figure]:
                 bare.add((model.rss() - weights) / MB)
 
         rounds(count, [ours, bare], run_bare, run, step=step)
-    note = f"resident set less {weights / MB:.0f} MB of weights; {MODEL}"
+    note = f"resident set less {weights / MB:.0f} MiB of weights; {MODEL}"
     return [Figure("CLIP worker, memory over its model", ours, [bare], bar=400, higher_is_better=False, note=note)]
