@@ -15,6 +15,7 @@ from shared.files import erase_unused_files
 from shared.jobs import sweeping
 from shared.settings import SweeperSettings
 from shared.storage import Storage
+from shared.storage.keys import job_prefix
 from shared.vectors.protocol import VectorStore
 
 log = structlog.get_logger(__name__)
@@ -46,17 +47,25 @@ class Housekeeper:
                     log.warning("housekeeping_failed", chore=chore.__name__, error=str(error).strip())
 
     def expire(self) -> int:
-        """Delete finished jobs past their time, with their stored outputs. Returns how many."""
-        page, deleted = self._settings.sweep_page, 0
+        """Delete finished jobs past their time, with whatever their attempts stored. Returns how many."""
+        deleted = 0
         while not self._stop.is_set():
-            with self._pool.connection() as connection:
-                count, outputs = sweeping.expire(connection, page=page)
-            for key in outputs:
-                self._storage.delete(key)
+            count = self._expire_page()
             deleted += count
-            if count < page:
+            if count < self._settings.sweep_page:
                 break
         return deleted
+
+    def _expire_page(self) -> int:
+        """Files first: a page that is interrupted keeps its rows, and the next round takes it up again."""
+        with self._pool.connection() as connection, connection.transaction():
+            jobs = sweeping.expired(connection, page=self._settings.sweep_page)
+            for job in jobs:
+                if job.may_have_files:
+                    self._storage.delete_prefix(job_prefix(job.tenant, str(job.id)))
+            if jobs:
+                sweeping.delete(connection, [job.id for job in jobs])
+        return len(jobs)
 
     def erase_files(self) -> int:
         """Erase stored pictures that nobody holds or brings any more. Returns how many."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg.rows import class_row
 
 Connection = psycopg.Connection[Any]
 
@@ -23,16 +24,23 @@ class Rescued:
     """Given up as `worker_lost`, or canceled since that had been asked for."""
 
 
+@dataclass(frozen=True, slots=True)
+class ExpiredJob:
+    """A finished job past its time."""
+
+    id: uuid.UUID
+    tenant: str
+    may_have_files: bool
+    """Any of its attempts may have left something in storage."""
+
+
 # A crash is not the input's fault until it has happened often; then the job is poison and is given up.
 _RESCUE = """
-WITH lost AS (
-  SELECT id FROM jobs WHERE state = 'running' AND lease_until < now()
+WITH decided AS (
+  SELECT id, CASE WHEN cancel_requested_at IS NOT NULL OR cancel_at <= now() THEN 'canceled'
+    WHEN crashes + 1 >= %(max_crashes)s THEN 'failed' ELSE 'queued' END AS verdict
+  FROM jobs WHERE state = 'running' AND lease_until < now()
   ORDER BY lease_until LIMIT %(page)s FOR UPDATE SKIP LOCKED
-), decided AS (
-  SELECT jobs.id,
-    CASE WHEN cancel_requested_at IS NOT NULL OR cancel_at <= now() THEN 'canceled'
-         WHEN crashes + 1 >= %(max_crashes)s THEN 'failed' ELSE 'queued' END AS verdict
-  FROM jobs JOIN lost USING (id)
 )
 UPDATE jobs SET
   state = verdict, crashes = crashes + 1, lease_until = NULL, deadline_at = NULL, next_run_at = now(),
@@ -85,11 +93,11 @@ WHERE queue = %(queue)s AND state = 'queued' AND next_run_at <= now() - make_int
 ORDER BY priority, next_run_at LIMIT %(page)s
 """
 
+# An attempt that stored its output and then died, timed out or was canceled left a file that no row names. Only a job
+# that never ran, or that succeeded at once with its output in the row, certainly has none.
 _EXPIRE = """
-WITH old AS (
-  SELECT id FROM jobs WHERE expires_at < now() ORDER BY expires_at LIMIT %(page)s FOR UPDATE SKIP LOCKED
-)
-DELETE FROM jobs USING old WHERE jobs.id = old.id RETURNING jobs.output_key
+SELECT id, tenant, attempt > 0 AND NOT (state = 'succeeded' AND attempt = 1 AND output_key IS NULL) AS may_have_files
+FROM jobs WHERE expires_at < now() ORDER BY expires_at LIMIT %(page)s FOR UPDATE SKIP LOCKED
 """
 
 
@@ -121,7 +129,12 @@ def unclaimed(connection: Connection, queue: str, *, grace_seconds: float, page:
     return connection.execute(_UNCLAIMED, parameters).fetchall()
 
 
-def expire(connection: Connection, *, page: int) -> tuple[int, list[str]]:
-    """Delete finished jobs past their time; answers how many, and the stored outputs that may go now."""
-    rows = connection.execute(_EXPIRE, {"page": page}).fetchall()
-    return len(rows), [row[0] for row in rows if row[0]]
+def expired(connection: Connection, *, page: int) -> list[ExpiredJob]:
+    """Lock finished jobs past their time until the transaction ends. Their files go first, then `delete` the rows."""
+    with connection.cursor(row_factory=class_row(ExpiredJob)) as cursor:
+        return cursor.execute(_EXPIRE, {"page": page}).fetchall()
+
+
+def delete(connection: Connection, job_ids: list[uuid.UUID]) -> None:
+    """Delete the rows of jobs that `expired` answered."""
+    connection.execute("DELETE FROM jobs WHERE id = ANY(%s)", (job_ids,))

@@ -10,7 +10,8 @@ import pytest
 from shared import collections
 from shared.database.pool import Connection, Pool, connect, open_pool
 from shared.settings import SweeperSettings
-from shared.storage import LocalStorage
+from shared.storage import LocalStorage, StorageError
+from shared.storage.keys import job_file_key
 from shared.vectors.pgvector import PgVectorStore
 from tests.integration.shared.jobs.conftest import add_job, job_row, pass_time
 from tests.integration.shared.jobs.test_lifecycle import claim
@@ -102,16 +103,34 @@ def housekeeper(pool: Pool, folder: Path, threshold: int = 5_000) -> Housekeeper
     return Housekeeper(pool, LocalStorage(folder), store, SETTINGS, threading.Event())
 
 
-def test_expired_jobs_go_with_their_stored_output(pool: Pool, connection: Connection, tmp_path: Path) -> None:
-    keeper = housekeeper(pool, tmp_path)
-    LocalStorage(tmp_path).put("t/jobs/1/1/output.json.gz", b"x")
-    add_job(connection, state="succeeded", expires_in=-1, output_key="t/jobs/1/1/output.json.gz")
+def test_expired_jobs_go_with_all_that_their_attempts_stored(
+    pool: Pool, connection: Connection, tmp_path: Path
+) -> None:
+    keeper, storage = housekeeper(pool, tmp_path), LocalStorage(tmp_path)
+    job_id = add_job(connection, state="succeeded", attempt=2, expires_in=-1)
+    files = [job_file_key("t", str(job_id), attempt, "output.json.gz") for attempt in (1, 2)]
+    for file in files:
+        storage.put(file, b"x")
+    connection.execute("UPDATE jobs SET output_key = %s", (files[1],))
     for _ in range(6):
         add_job(connection, state="failed", expires_in=-1)
     kept = add_job(connection, state="succeeded", expires_in=60)
     assert keeper.expire() == 7
-    assert not LocalStorage(tmp_path).exists("t/jobs/1/1/output.json.gz")
+    assert [storage.exists(file) for file in files] == [False, False]
     assert connection.execute("SELECT id FROM jobs").fetchall() == [(kept,)]
+
+
+def test_a_job_whose_files_cannot_be_deleted_yet_stays(pool: Pool, connection: Connection, tmp_path: Path) -> None:
+    class Away(LocalStorage):
+        def delete_prefix(self, prefix: str) -> int:
+            raise StorageError("away")
+
+    keeper = Housekeeper(pool, Away(tmp_path), PgVectorStore(pool), SETTINGS, threading.Event())
+    job_id = add_job(connection, state="failed", attempt=2, expires_in=-1)
+    with pytest.raises(StorageError):
+        keeper.expire()
+    assert connection.execute("SELECT id FROM jobs").fetchall() == [(job_id,)]
+    assert housekeeper(pool, tmp_path).expire() == 1
 
 
 def test_large_collections_get_an_index(pool: Pool, connection: Connection, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The sweeper's statements on a real Postgres."""
 
+from typing import Any
+
 import pytest
 
 from shared.database.pool import Connection
@@ -63,7 +65,7 @@ def test_a_job_past_its_deadline_fails_and_its_worker_is_fenced_off(connection: 
     pass_time(connection, 2)
     assert sweeping.time_out(connection, grace_seconds=2, retention_days=30, page=10) == [job_id]
     assert job_row(connection, job_id)["error"]["code"] == "timed_out"
-    assert lifecycle.finish(connection, [Outcome(job_id, 1, Verdict.SUCCEEDED)], retention_days=30) == set()
+    assert lifecycle.finish(connection, [Outcome(job_id, 1, Verdict.SUCCEEDED)], retention_days=30) == {}
 
 
 def test_cancel_after_ends_what_is_still_queued(connection: Connection, add: AddJob) -> None:
@@ -84,8 +86,24 @@ def test_unclaimed_tells_the_best_waiting_jobs(connection: Connection, add: AddJ
     assert sweeping.unclaimed(connection, "noop", grace_seconds=1, page=10) == []
 
 
-def test_expired_rows_are_deleted_with_their_output_named(connection: Connection, add: AddJob) -> None:
+@pytest.mark.parametrize(
+    ("columns", "may"),
+    [
+        ({"state": "canceled", "attempt": 0}, False),
+        ({"state": "succeeded", "attempt": 1}, False),
+        ({"state": "succeeded", "attempt": 1, "output_key": "t/jobs/1/1/output.json.gz"}, True),
+        ({"state": "succeeded", "attempt": 2}, True),
+        ({"state": "failed", "attempt": 1}, True),
+        ({"state": "canceled", "attempt": 1}, True),
+    ],
+)
+def test_expired_rows_tell_whether_an_attempt_may_have_left_files(
+    connection: Connection, add: AddJob, columns: dict[str, Any], may: bool
+) -> None:
     kept = add(state="succeeded", expires_in=10)
-    add(state="succeeded", expires_in=-1, output_key="t/jobs/1/1/output")
-    assert sweeping.expire(connection, page=10) == (1, ["t/jobs/1/1/output"])
+    old = add(expires_in=-1, **columns)
+    assert [(job.id, job.tenant, job.may_have_files) for job in sweeping.expired(connection, page=10)] == [
+        (old, "t", may)
+    ]
+    sweeping.delete(connection, [old])
     assert connection.execute("SELECT id FROM jobs").fetchall() == [(kept,)]
