@@ -58,6 +58,12 @@ class RetryableJobError(JobError):
         self.retry_in = retry_in
 
 
+class PostponedJobError(JobError):
+    """Nothing is wrong with the job: a part of Darkroom that it needs is away. It is tried later, and not counted."""
+
+    retryable = True
+
+
 class JobStopped(DarkroomError):
     """The handler was told to stop and did. What becomes of the job depends on which of these it was."""
 

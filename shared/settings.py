@@ -126,8 +126,9 @@ class SweeperSettings(Settings):
     sweep_page: PositiveInt = 500
     ring_grace_seconds: PositiveFloat = 1.0
     """A job queued for this long without being claimed is rung again."""
-    deadline_grace_seconds: PositiveFloat = 2.0
-    """A running job may pass its deadline by this much, so that its worker can report it itself."""
+    deadline_grace_seconds: PositiveFloat = 45.0
+    """A running job may pass its deadline by this much, so that its worker can end it itself: more than
+    STOP_GRACE_SECONDS, after which a worker gives up on a handler that does not listen."""
     housekeeping_seconds: PositiveFloat = 60.0
     """How often what has expired is deleted, and large collections get their vector index."""
 

@@ -24,7 +24,7 @@ class Batch:
         self._write = write
         self._open = {handle.id for handle in handles}
         self._known: list[tuple[JobHandle, Result]] = []
-        self._written_at = time.monotonic()
+        self.started_at = self._written_at = time.monotonic()
 
     def is_open(self, handle: JobHandle) -> bool:
         return handle.id in self._open

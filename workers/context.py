@@ -22,9 +22,9 @@ Result = Contract | JobError | JobStopped
 class JobHandle:
     """One running attempt, as its handler sees it. Methods may be called from any thread."""
 
-    def __init__(self, job: ClaimedJob, *, lease_seconds: float = 60.0) -> None:
+    def __init__(self, job: ClaimedJob, *, lease_seconds: float = 60.0, claimed_at: float | None = None) -> None:
         self.job = job
-        self.claimed_at = time.monotonic()
+        self.claimed_at = time.monotonic() if claimed_at is None else claimed_at
         self.lease_until = self.claimed_at + lease_seconds
         """On the monotonic clock: past it the job may be another worker's, whatever the heartbeat is waiting for."""
         self.deadline = self.claimed_at + job.seconds_left

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from shared.contracts.common import JobKind
 from shared.database.pool import Connection, Pool, retry_once
-from shared.errors import ErrorCode, RetryableJobError
+from shared.errors import DeadlinePassed, ErrorCode, RetryableJobError
 from shared.faults import fault_point
 from shared.jobs import lifecycle
-from shared.jobs.lifecycle import ClaimedJob, Outcome, Verdict
+from shared.jobs.lifecycle import ClaimedJob, Outcome
 from workers.batch import Batch
 from workers.context import JobContext, JobHandle, Result
 from workers.heartbeat import Heartbeat
@@ -24,6 +24,9 @@ from workers.outcomes import Outcomes, result_of, stopped_as, unusable
 from workers.services import Services
 
 log = structlog.get_logger(__name__)
+
+_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+"""Postgres does not take writes: it is away, or it is the standby after a failover."""
 
 
 class Handler(Protocol):
@@ -88,6 +91,7 @@ class Executor:
         self._outcomes = Outcomes(
             services.outputs, retry_base=settings.retry_base_seconds, retry_cap=settings.retry_cap_seconds
         )
+        self._running: Batch | None = None
         self._limits = {kind.name: kind.max_batch for kind in kinds.values()}
 
     def wake(self, queue: str, named: uuid.UUID | None = None) -> int:
@@ -102,15 +106,19 @@ class Executor:
         def may_claim() -> bool:
             return self._may_claim() and time.monotonic() <= until
 
+        claimed_at = time.monotonic()
         jobs = self._claim(queue, named) if self._may_claim() else []
         while jobs:
             fault_point("worker.after_claim")
-            following = self._run(jobs, queue, may_claim)
+            batch = self._batch(jobs, claimed_at)
+            claimed_at = time.monotonic()
+            following = self._run(batch, queue, may_claim)
             done += len(jobs)
             if not following and time.monotonic() > until:
                 self._ring(queue)
                 return done
             if following is None:
+                claimed_at = time.monotonic()
                 following = self._claim(queue, None) if may_claim() else []
             jobs = following
         return done
@@ -136,20 +144,25 @@ class Executor:
             named=named,
         )
 
-    def _run(self, jobs: list[ClaimedJob], queue: str, may_claim: Callable[[], bool]) -> list[ClaimedJob] | None:
+    def _batch(self, jobs: Sequence[ClaimedJob], claimed_at: float) -> Batch:
+        """`claimed_at`: from before the claim was sent, so that no lease seems longer here than it is."""
+        lease = self._settings.lease_seconds
+        handles = [JobHandle(job, lease_seconds=lease, claimed_at=claimed_at) for job in jobs]
+        return Batch(handles, lambda known: self._write(known, claimed_at))
+
+    def _run(self, batch: Batch, queue: str, may_claim: Callable[[], bool]) -> list[ClaimedJob] | None:
         """Run a batch. Returns the next one when it was claimed on the way; None when nobody has looked for it.
 
         After a full batch there is likely another, and it is claimed in the transaction that ends this one. After any
         other the ends come first: somebody may be waiting for them.
         """
+        jobs = [handle.job for handle in batch.handles]
         full = 1 < self._limits.get(jobs[0].kind, 1) <= len(jobs)
-        handles = [JobHandle(job, lease_seconds=self._settings.lease_seconds) for job in jobs]
-        started = time.monotonic()
-        batch = Batch(handles, lambda known: self._write(known, started))
+        self._running = batch
         self._observer.started(jobs)
-        with self._heartbeat.holding(handles):
+        with self._heartbeat.holding(batch.handles):
             self._work(batch)
-            return self._write(batch.take(), started, claim_from=queue if full and may_claim() else None)
+            return self._write(batch.take(), batch.started_at, claim_from=queue if full and may_claim() else None)
 
     def _work(self, batch: Batch) -> None:
         """Settle every job. Those with unusable input fail alone; the others share the handler's batch."""
@@ -188,19 +201,27 @@ class Executor:
         self, known: list[tuple[JobHandle, Result]], started: float, claim_from: str | None = None
     ) -> list[ClaimedJob] | None:
         """Write some ends, and tell those who wait and those who watch. Returns what was claimed in the same breath."""
-        ends = [(handle, outcome) for handle, result in known if (outcome := self._outcomes.of(handle, result))]
+        return self._end([(handle, self._outcomes.of(handle, result)) for handle, result in known], started, claim_from)
+
+    def _end(
+        self, ends: Sequence[tuple[JobHandle, Outcome]], started: float, claim_from: str | None = None
+    ) -> list[ClaimedJob] | None:
         fault_point("worker.before_finish")
         written, following = self._finish(ends, claim_from)
         fault_point("worker.after_finish")
         ended = [(handle.job, outcome) for handle, outcome in ends if handle.id in written]
-        self._announce([o.job_id for _, o in ended if o.verdict not in (Verdict.RETRY, Verdict.HANDED_BACK)])
+        self._announce([job_id for job_id, state in written.items() if state != "queued"])
         self._observer.ended(ended, time.monotonic() - started)
         return following
 
     def _finish(
         self, ends: Sequence[tuple[JobHandle, Outcome]], claim_from: str | None
-    ) -> tuple[set[uuid.UUID], list[ClaimedJob] | None]:
-        """Write the ends; while Postgres is away, keep trying for as long as the leases may still be ours."""
+    ) -> tuple[dict[uuid.UUID, str], list[ClaimedJob] | None]:
+        """Write the ends; while Postgres is away, keep trying for as long as the leases may still be ours.
+
+        Returns:
+            The states of the jobs that were written, and the next batch if it was claimed.
+        """
         give_up = time.monotonic() + self._settings.lease_seconds
         outcomes = [outcome for _, outcome in ends]
         pause = 0.1
@@ -209,10 +230,19 @@ class Executor:
                 written, following = retry_once(
                     self._pool, partial(self._finish_on, outcomes=outcomes, claim_from=claim_from)
                 )
-            except psycopg.OperationalError as error:
+            except psycopg.DataError as error:  # one of them holds what Postgres cannot: find out which
+                if len(outcomes) == 1:
+                    log.error("end_not_stored", job_id=str(outcomes[0].job_id), error=str(error).strip())
+                    handle = ends[0][0]
+                    outcomes = [self._outcomes.of(handle, result_of(error, handle))]
+                    ends = [(handle, outcomes[0])]
+                    continue
+                parts = [self._finish([end], None)[0] for end in ends]
+                return {job_id: state for part in parts for job_id, state in part.items()}, None
+            except _AWAY as error:
                 if time.monotonic() > give_up:
                     log.error("finish_given_up", jobs=len(outcomes), error=str(error).strip())
-                    return set(), None
+                    return {}, None
                 claim_from = None
                 time.sleep(pause)
                 pause = min(2.0, pause * 2)
@@ -222,11 +252,11 @@ class Executor:
             if stale := len(outcomes) - len(written):
                 log.warning("stale_attempts", jobs=stale)
             return written, following
-        return set(), None
+        return {}, None
 
     def _finish_on(
         self, connection: Connection, outcomes: Sequence[Outcome], claim_from: str | None
-    ) -> tuple[set[uuid.UUID], list[ClaimedJob] | None]:
+    ) -> tuple[dict[uuid.UUID, str], list[ClaimedJob] | None]:
         days = self._settings.retention_days
         if claim_from is None:
             return lifecycle.finish(connection, outcomes, retention_days=days), None
@@ -235,9 +265,23 @@ class Executor:
         )
 
     def abandon(self, handles: Sequence[JobHandle]) -> None:
-        """A handler does not listen: end its jobs in its place, give their siblings back. The process must go then."""
+        """A handler does not listen: end its jobs in its place. The process must go then.
+
+        What is known of the batch is written as it is. Of several jobs that are left, any one may be what the handler
+        hangs on: they go back to run alone. One that is left alone ends as it was told to.
+        """
+        batch = self._running
         log.error("handler_abandoned", jobs=[str(handle.id) for handle in handles])
-        self._write([(handle, stopped_as(handle)) for handle in handles], time.monotonic())
+        self._write(batch.take() if batch else [], time.monotonic())
+        left = [handle for handle in handles if not handle.closed]
+        shared = len(left) > 1
+        ends = [
+            (handle, self._outcomes.suspect(handle))
+            if shared and handle.stop_reason in (None, DeadlinePassed)
+            else (handle, self._outcomes.of(handle, stopped_as(handle)))
+            for handle in left
+        ]
+        self._end(ends, time.monotonic())
 
 
 def _unknown_kind(kind: str) -> RetryableJobError:

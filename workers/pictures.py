@@ -12,15 +12,24 @@ from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
+import psycopg
 import structlog
 from PIL.Image import Image
 
 from shared.contracts.common import PictureFields
-from shared.errors import ErrorCode, JobError, JobStopped, PermanentJobError, RetryableJobError
+from shared.errors import (
+    DependencyUnavailable,
+    ErrorCode,
+    JobError,
+    JobStopped,
+    PermanentJobError,
+    RetryableJobError,
+)
 from shared.images.client import SafeClient
 from shared.images.decode import DecodeLimits, decode
 from shared.images.fetch import FetchPolicy, fetch
 from shared.images.inline import decode_inline
+from shared.storage import StorageError
 from workers.context import JobHandle
 
 log = structlog.get_logger(__name__)
@@ -51,6 +60,13 @@ class Wanted(Generic[K]):
     key: K
     picture: PictureFields
     job: JobHandle
+
+
+@dataclass(frozen=True)
+class _Away:
+    """A part of Darkroom could not be reached from a picture's thread."""
+
+    error: Exception
 
 
 class PictureLoader:
@@ -98,9 +114,12 @@ class PictureLoader:
         Args:
             prepare: called with the key and the bytes on a thread; raises JobError for a picture that is no good.
             before_waiting: called on the caller's thread before it waits for something slow.
+
+        Raises:
+            DependencyUnavailable, StorageError, psycopg.Error: storage or Postgres is away; no picture's fault.
         """
         todo = iter(wanted)
-        done: SimpleQueue[tuple[K, T | JobError | JobStopped]] = SimpleQueue()
+        done: SimpleQueue[tuple[K, T | JobError | JobStopped | _Away]] = SimpleQueue()
         left = threading.Event()
         gathered: list[tuple[K, T | JobError | JobStopped]] = []
         under_way = 0
@@ -111,12 +130,16 @@ class PictureLoader:
                 if not under_way:
                     break
                 try:
-                    gathered.append(done.get(timeout=PATIENCE_SECONDS))
+                    key, result = done.get(timeout=PATIENCE_SECONDS)
                 except Empty:
                     if gathered:
                         yield gathered
+                        gathered = []
                     before_waiting()
-                    gathered = [done.get()]
+                    key, result = done.get()
+                if isinstance(result, _Away):
+                    raise result.error
+                gathered.append((key, result))
                 under_way -= 1
                 if len(gathered) >= batch:
                     yield gathered
@@ -130,7 +153,7 @@ class PictureLoader:
         self,
         wanted: list[Wanted[K]],
         prepare: Callable[[K, bytes], T],
-        done: "SimpleQueue[tuple[K, T | JobError | JobStopped]]",
+        done: "SimpleQueue[tuple[K, T | JobError | JobStopped | _Away]]",
         left: threading.Event,
     ) -> int:
         """Hand pictures to the threads, which put what they made of them into `done`. Returns how many."""
@@ -148,17 +171,24 @@ class PictureLoader:
 
     def _one(self, wanted: Wanted[K], prepare: Callable[[K, bytes], T]) -> T:
         wanted.job.raise_if_stopped()
-        return prepare(wanted.key, self.read(wanted.picture, wanted.job))
+        try:
+            data = self.read(wanted.picture, wanted.job)
+        except JobStopped:  # the fetch knows that it was to stop, the job knows why
+            wanted.job.raise_if_stopped()
+            raise
+        return prepare(wanted.key, data)
 
 
-def _result(make: Callable[[], T]) -> T | JobError | JobStopped:
-    """What is made, or the error that this picture costs its job."""
+def _result(make: Callable[[], T]) -> "T | JobError | JobStopped | _Away":
+    """What is made, or the error that this picture costs its job, or that none of this can go on now."""
     try:
         return make()
     except (JobError, JobStopped) as error:
         return error
     except MemoryError:
         return RetryableJobError(ErrorCode.OUT_OF_MEMORY, "There was no memory left to decode a picture; try again.")
-    except Exception as error:
+    except (DependencyUnavailable, StorageError, psycopg.Error) as error:
+        return _Away(error)
+    except Exception:
         log.exception("picture_failed")
-        return PermanentJobError(ErrorCode.IMAGE_CORRUPT, f"The picture could not be read ({type(error).__name__}).")
+        return PermanentJobError(ErrorCode.INTERNAL, "Darkroom itself went wrong on this picture; tell its operator.")

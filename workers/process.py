@@ -91,5 +91,7 @@ def _models_to_load(settings: WorkerSettings, services: Services) -> tuple[str, 
 
 def _abandon(executor: Executor, handles: Sequence[JobHandle]) -> None:
     """End the jobs of a handler that does not listen, then this process: nothing else ends its thread."""
-    executor.abandon(handles)
-    os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        executor.abandon(handles)
+    finally:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -81,7 +81,12 @@ class _Life:
         self._log()
         flag = Path(os.environ[DRAIN_FLAG])
         node = os.environ["DARKROOM_NODE"]
-        WorkerProcess.start(self._app, self._settings, node=node, draining_for=lambda: _age_seconds(flag))
+        try:
+            WorkerProcess.start(self._app, self._settings, node=node, draining_for=lambda: _age_seconds(flag))
+        except BaseException:
+            # Celery would swallow this, and the process would take wake-ups and run nothing.
+            log.exception("worker_process_not_started")
+            os._exit(1)
 
     def _ready(self, sender: Any, **_: Any) -> None:
         queues = sorted(queue.name for queue in sender.task_consumer.queues)

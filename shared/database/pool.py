@@ -10,7 +10,15 @@ Connection = psycopg.Connection[Any]
 Pool = ConnectionPool[Connection]
 T = TypeVar("T")
 
-_OPTIONS: dict[str, Any] = {"autocommit": True, "connect_timeout": 3}
+# A server that vanished without a word is noticed within seconds, not when the kernel gives up after a quarter of an hour.
+_OPTIONS: dict[str, Any] = {
+    "autocommit": True,
+    "connect_timeout": 3,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 
 
 def connect(url: str) -> Connection:

@@ -49,6 +49,8 @@ class Verdict(StrEnum):
     CANCELED = "canceled"
     RETRY = "retry"
     """Back to the queue after `delay_seconds`, counted as a failure."""
+    POSTPONED = "postponed"
+    """Back to the queue after `delay_seconds`, not counted: a part of Darkroom was away."""
     HANDED_BACK = "handed_back"
     """Back to the queue at once, not counted: the worker is going away."""
 
@@ -64,6 +66,8 @@ class Outcome:
     output_key: str | None = None
     error: dict[str, Any] | None = None
     delay_seconds: float = 0.0
+    crash: bool = False
+    """Count a crash: the job runs alone from now on."""
     log: str = ""
     progress: tuple[float, str | None] | None = None
 
@@ -160,24 +164,29 @@ JOIN jobs ON jobs.id = mine.id AND jobs.attempt = mine.attempt AND state = 'runn
 
 # `=` would let the planner read every running job, and all that have ended since the last vacuum, from the index of
 # leases; `IS NOT DISTINCT FROM` keeps it to the ids.
-_FINISH = """
+# A cancel that came in time ends a job that would otherwise go back to its queue.
+_STATE = """CASE WHEN o.state = 'queued' AND (cancel_requested_at IS NOT NULL OR cancel_at <= now())
+    THEN 'canceled' ELSE o.state END"""
+_FINISH = f"""
 UPDATE jobs SET
-  state = o.state,
-  output = o.output::jsonb, output_key = o.output_key, error = o.error::jsonb,
-  failures = failures + o.failure,
-  completed_at = CASE WHEN o.state <> 'queued' THEN now() END,
-  expires_at = CASE WHEN o.state <> 'queued' THEN now() + make_interval(days => %(retention)s) END,
+  state = {_STATE},
+  output = o.output::jsonb, output_key = o.output_key,
+  error = CASE WHEN {_STATE} = 'canceled' THEN jsonb_build_object('code', 'canceled', 'attempt', jobs.attempt,
+    'retryable', true, 'message', 'The job was canceled.') ELSE o.error::jsonb END,
+  failures = failures + o.failure, crashes = crashes + o.crash,
+  completed_at = CASE WHEN {_STATE} <> 'queued' THEN now() END,
+  expires_at = CASE WHEN {_STATE} <> 'queued' THEN now() + make_interval(days => %(retention)s) END,
   next_run_at = CASE WHEN o.state = 'queued' THEN now() + make_interval(secs => o.delay) ELSE next_run_at END,
   lease_until = NULL, deadline_at = NULL,
   progress_fraction = CASE WHEN o.state = 'succeeded' THEN 1 ELSE COALESCE(o.fraction, progress_fraction) END,
   progress_message = COALESCE(o.message, progress_message),
   logs = CASE WHEN o.log = '' THEN logs ELSE right(logs || o.log, %(max_log)s) END
 FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[], %(outputs)s::text[], %(output_keys)s::text[],
-    %(errors)s::text[], %(failures)s::int[], %(delays)s::float8[], %(fractions)s::float8[], %(messages)s::text[],
-    %(logs)s::text[])
-  AS o(id, attempt, state, output, output_key, error, failure, delay, fraction, message, log)
+    %(errors)s::text[], %(failures)s::int[], %(crashes)s::int[], %(delays)s::float8[], %(fractions)s::float8[],
+    %(messages)s::text[], %(logs)s::text[])
+  AS o(id, attempt, state, output, output_key, error, failure, crash, delay, fraction, message, log)
 WHERE jobs.id = o.id AND jobs.attempt = o.attempt AND jobs.state IS NOT DISTINCT FROM 'running'
-RETURNING jobs.id
+RETURNING jobs.id, jobs.state
 """
 
 
@@ -244,8 +253,10 @@ def _answer(rows: Sequence[tuple[uuid.UUID, bool]]) -> BeatAnswer:
     )
 
 
-def finish(connection: Connection, outcomes: Sequence[Outcome], *, retention_days: int) -> set[uuid.UUID]:
-    """Write the ends of attempts; answers the jobs written. The others had lost their lease and changed nothing."""
+def finish(connection: Connection, outcomes: Sequence[Outcome], *, retention_days: int) -> dict[uuid.UUID, str]:
+    """Write the ends of attempts; answers the jobs written, with their states. The others had lost their lease and
+    changed nothing.
+    """
     rows = connection.execute(
         _FINISH,
         {
@@ -258,13 +269,14 @@ def finish(connection: Connection, outcomes: Sequence[Outcome], *, retention_day
             "output_keys": [o.output_key for o in outcomes],
             "errors": [None if o.error is None else orjson.dumps(o.error).decode() for o in outcomes],
             "failures": [int(o.verdict is Verdict.RETRY) for o in outcomes],
+            "crashes": [int(o.crash) for o in outcomes],
             "delays": [float(o.delay_seconds) for o in outcomes],
             "fractions": [float(o.progress[0]) if o.progress else None for o in outcomes],
             "messages": [o.progress[1] if o.progress else None for o in outcomes],
             "logs": [o.log for o in outcomes],
         },
     ).fetchall()
-    return {job_id for (job_id,) in rows}
+    return dict(rows)
 
 
 def finish_and_claim(
@@ -273,11 +285,11 @@ def finish_and_claim(
     claim_next: Callable[[Connection], list[ClaimedJob]],
     *,
     retention_days: int,
-) -> tuple[set[uuid.UUID], list[ClaimedJob]]:
+) -> tuple[dict[uuid.UUID, str], list[ClaimedJob]]:
     """Write the ends of one batch and take the next in one transaction: one wait for the disk instead of two."""
     with connection.transaction():
         written = finish(connection, outcomes, retention_days=retention_days)
         return written, claim_next(connection)
 
 
-_STATES = {Verdict.RETRY: "queued", Verdict.HANDED_BACK: "queued"}
+_STATES = {Verdict.RETRY: "queued", Verdict.POSTPONED: "queued", Verdict.HANDED_BACK: "queued"}

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from shared.collections import CollectionRow
 from shared.contracts.index import FailedItem, IndexInput, IndexItem, IndexOutput
-from shared.errors import ErrorCode, JobError, JobStopped, PermanentJobError, RetryableJobError
+from shared.errors import ErrorCode, JobError, JobStopped, PermanentJobError, PostponedJobError
 from shared.faults import fault_point
 from shared.images.hashing import file_hash
 from shared.model_registry import ModelSpec
+from shared.vectors.points import check_point
 from shared.vectors.protocol import Point
 from workers.context import JobContext, JobHandle
 from workers.handlers.entries import IMAGE_BATCH, nothing_worked
@@ -141,7 +142,7 @@ def _index(runs: dict[int, _Run], model: EmbeddingRuntime, context: JobContext) 
         good = [(slot, made) for slot, made in batch if isinstance(made, _Prepared)]
         vectors = model.encode_images(np.stack([made.pixels for _, made in good])) if good else ()
         for ((job, position), made), vector in zip(good, vectors, strict=True):
-            runs[job].points.append(_point(runs[job], position, made.content_hash, vector))
+            _keep(runs[job], _point(runs[job], position, made.content_hash, vector))
         for (job, position), other in batch:
             _note(runs[job], position, other)
         for job in {slot[0] for slot, _ in batch}:
@@ -193,6 +194,17 @@ def _note(run: _Run, position: int, result: _Prepared | _Unchanged | JobError | 
             run.job.log(f"item {item.id}: {result.code}: {result.message}")
 
 
+def _keep(run: _Run, point: Point) -> None:
+    """Add a point to those to be written; one that cannot be stored fails alone."""
+    try:
+        check_point(run.collection.ref, point)
+    except JobError as error:
+        run.failed.append((point.id, error))
+        run.job.log(f"item {point.id}: {error.code}: {error.message}")
+    else:
+        run.points.append(point)
+
+
 def _point(run: _Run, position: int, content_hash: str, vector: NDArray[np.float32]) -> Point:
     item = run.input.items[position]
     return Point(
@@ -237,7 +249,7 @@ def _result(run: _Run, context: JobContext) -> IndexOutput | JobError | JobStopp
         return run.stop
     if run.overtaken:
         message = "Items of this job were changed by another one while it ran; it looks at them again."
-        return RetryableJobError(ErrorCode.INTERNAL, message, retry_in=0.0)
+        return PostponedJobError(ErrorCode.INTERNAL, message)
     if len(run.failed) == len(run.input.items):
         return nothing_worked([error for _, error in run.failed])
     failed: list[Any] = [FailedItem(id=id, code=error.code, message=error.message) for id, error in run.failed]

@@ -13,8 +13,14 @@ LOOK_SECONDS = 0.02
 
 
 def handle(inputs: list[NoopInput], context: JobContext) -> list[NoopOutput | JobError | JobStopped]:
-    """One after the other, since all they do is sleep. One that is told to stop does not keep the next from running."""
-    return [_one(input, job) for input, job in zip(inputs, context.jobs, strict=True)]
+    """One after the other, since all they do is sleep. Each is settled at once: the next may sleep for long."""
+    results = []
+    for index, (input, job) in enumerate(zip(inputs, context.jobs, strict=True)):
+        results.append(_one(input, job))
+        context.settle(index, results[-1])
+        if input.sleep_ms:
+            context.flush()
+    return results
 
 
 def _one(input: NoopInput, job: JobHandle) -> NoopOutput | JobError | JobStopped:

@@ -1,7 +1,7 @@
 """`search`: what is nearest to a text, a picture, an item or a vector. A batch embeds its queries together."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,15 +9,7 @@ from numpy.typing import NDArray
 
 from shared.collections import CollectionRow
 from shared.contracts.search import SearchInput, SearchOutput, SearchResult
-from shared.errors import (
-    DependencyUnavailable,
-    ErrorCode,
-    InvalidInput,
-    JobError,
-    JobStopped,
-    PermanentJobError,
-    RetryableJobError,
-)
+from shared.errors import ErrorCode, InvalidInput, JobError, JobStopped, PermanentJobError
 from shared.vectors.filters import parse
 from shared.vectors.protocol import Hit
 from workers.context import JobContext, JobHandle
@@ -29,7 +21,7 @@ from workers.services import model_mismatch
 Vector = NDArray[np.float32]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Query:
     """One job with the unit vectors that it asks by; several weigh the same."""
 
@@ -57,32 +49,28 @@ def handle(inputs: list[SearchInput], context: JobContext) -> list[SearchOutput 
             queries[position] = _open(input, context.jobs[position], context)
         except JobError as error:
             results[position] = error
-    _embed(queries.values(), context, "text", _embed_texts)
+    for position, refused in results.items():
+        context.settle(position, refused)
+
+    def answer(position: int) -> None:
+        results[position] = _search(queries[position], context)
+        context.settle(position, results[position])
+
+    _embed_texts(queries.values(), context)
     for position, query in queries.items():
         if query.input.image is None:
-            results[position] = _search(query, context)
-    for position, result in results.items():
-        context.settle(position, result)
+            answer(position)
     pictured = {position: query for position, query in queries.items() if query.input.image is not None}
-    _embed(pictured.values(), context, "image", _embed_pictures)
-    results.update((position, _search(query, context)) for position, query in pictured.items())
+    for position in _embed_pictures(pictured, context):
+        answer(position)
     return [results[position] for position in range(len(inputs))]
 
 
-def _embed(
-    queries: Iterable[_Query],
-    context: JobContext,
-    part: str,
-    embed: Callable[[list[_Query], EmbeddingRuntime, JobContext], None],
-) -> None:
-    """Give each query that has this part its vector, a model at a time."""
+def _by_model(queries: Iterable[_Query]) -> dict[str, list[_Query]]:
     by_model: dict[str, list[_Query]] = defaultdict(list)
     for query in queries:
-        if getattr(query.input, part) is not None:
-            by_model[query.collection.model].append(query)
-    for alias, group in by_model.items():
-        with context.services.embedders.lease(alias) as model:
-            embed(group, model, context)
+        by_model[query.collection.model].append(query)
+    return by_model
 
 
 def _open(input: SearchInput, job: JobHandle, context: JobContext) -> _Query:
@@ -119,33 +107,40 @@ def _vector_of(item: str, collection: CollectionRow, context: JobContext) -> Vec
     return found.vector
 
 
-def _embed_texts(queries: list[_Query], model: EmbeddingRuntime, context: JobContext) -> None:
-    texts = [query.input.text or "" for query in queries]
-    for query, vector, cut in zip(queries, model.encode_texts(texts), model.truncated(texts), strict=True):
-        query.parts.append(vector)
-        if cut:
-            query.job.log("The text is longer than the model reads; only its beginning was searched for.")
+def _embed_texts(queries: Iterable[_Query], context: JobContext) -> None:
+    """Give each query that has a text its vector."""
+    for alias, group in _by_model(query for query in queries if query.input.text is not None).items():
+        texts = [query.input.text or "" for query in group]
+        with context.services.embedders.lease(alias) as model:
+            for query, vector, cut in zip(group, model.encode_texts(texts), model.truncated(texts), strict=True):
+                query.parts.append(vector)
+                if cut:
+                    query.job.log("The text is longer than the model reads; only its beginning was searched for.")
 
 
-def _embed_pictures(queries: list[_Query], model: EmbeddingRuntime, context: JobContext) -> None:
+def _embed_pictures(queries: dict[int, _Query], context: JobContext) -> Iterator[int]:
+    """Give each query its picture's vector. Yields each as its picture has come, or has failed to."""
     pictures = context.services.pictures
-    wanted = [
-        Wanted(position, query.input.image, query.job)
-        for position, query in enumerate(queries)
-        if query.input.image is not None
-    ]
+    for alias, group in _by_model(queries.values()).items():
+        with context.services.embedders.lease(alias) as model:
+            wanted = [
+                Wanted(position, query.input.image, query.job)
+                for position, query in queries.items()
+                if query in group and query.input.image is not None
+            ]
 
-    def prepare(_: int, data: bytes) -> NDArray[np.uint8]:
-        return model.preprocess(pictures.decode(data, min_side=model.decode_hint))
+            def prepare(_: int, data: bytes, model: EmbeddingRuntime = model) -> NDArray[np.uint8]:
+                return model.preprocess(pictures.decode(data, min_side=model.decode_hint))
 
-    for batch in pictures.load(wanted, prepare, batch=IMAGE_BATCH, before_waiting=context.flush):
-        good = [(queries[position], pixels) for position, pixels in batch if isinstance(pixels, np.ndarray)]
-        vectors = model.encode_images(np.stack([pixels for _, pixels in good])) if good else ()
-        for (query, _), vector in zip(good, vectors, strict=True):
-            query.parts.append(vector)
-        for position, result in batch:
-            if not isinstance(result, np.ndarray):
-                queries[position].error = result
+            for batch in pictures.load(wanted, prepare, batch=IMAGE_BATCH, before_waiting=context.flush):
+                good = [(queries[position], pixels) for position, pixels in batch if isinstance(pixels, np.ndarray)]
+                vectors = model.encode_images(np.stack([pixels for _, pixels in good])) if good else ()
+                for (query, _), vector in zip(good, vectors, strict=True):
+                    query.parts.append(vector)
+                for position, result in batch:
+                    if not isinstance(result, np.ndarray):
+                        queries[position].error = result
+                    yield position
 
 
 def _search(query: _Query, context: JobContext) -> SearchOutput | JobError | JobStopped:
@@ -167,8 +162,6 @@ def _search(query: _Query, context: JobContext) -> SearchOutput | JobError | Job
         return error
     except InvalidInput as error:
         return PermanentJobError(ErrorCode.INVALID_INPUT, error.message)
-    except DependencyUnavailable as error:
-        return RetryableJobError(ErrorCode.INTERNAL, f"The vector store is away: {error}")
     return SearchOutput.model_construct(results=[_result(hit) for hit in hits])
 
 

@@ -7,13 +7,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import psycopg
 import pytest
 
 from shared.contracts.noop import NoopInput, NoopOutput
 from shared.contracts.registry import KINDS
 from shared.database.pool import Connection, Pool, connect, open_pool
-from shared.errors import ErrorCode, JobStopped, LeaseLost, PermanentJobError, RetryableJobError, WorkerDraining
+from shared.errors import (
+    DependencyUnavailable,
+    ErrorCode,
+    JobStopped,
+    LeaseLost,
+    PermanentJobError,
+    RetryableJobError,
+    WorkerDraining,
+)
 from shared.jobs.lifecycle import ClaimedJob, Outcome, Verdict
+from shared.storage import StorageError
 from tests.integration.shared.jobs.conftest import add_job, job_row, pass_time
 from workers.context import JobContext, JobHandle
 from workers.executor import Executor, ExecutorSettings, Handler
@@ -288,6 +298,69 @@ def test_draining_finishes_what_is_short_and_hands_back_what_is_long(worker: Wor
     assert worker.wake() == 0, "a draining worker claims nothing"
 
 
+def test_a_lease_that_ran_out_unnoticed_is_given_back_and_is_no_crash(worker: Worker, connection: Connection) -> None:
+    def stalled(inputs: list[NoopInput], context: JobContext) -> list[Any]:
+        context.jobs[0].lease_until = time.monotonic() - 1
+        context.jobs[0].raise_if_stopped()
+        return []
+
+    worker.handler = stalled
+    job_id = add(connection)
+    worker.wake()
+    row = job_row(connection, job_id)
+    assert (row["state"], row["crashes"], row["failures"]) == ("queued", 0, 0)
+
+
+@pytest.mark.parametrize(
+    "error", [DependencyUnavailable("away"), psycopg.OperationalError("away"), StorageError("full")]
+)
+def test_while_a_part_is_away_jobs_wait_and_are_not_charged(
+    worker: Worker, connection: Connection, error: Exception
+) -> None:
+    def away(inputs: list[NoopInput], context: JobContext) -> list[Any]:
+        raise error
+
+    working = worker.handler
+    worker.handler = away
+    ids = [add(connection, max_attempts=1) for _ in range(3)]
+    for _ in range(5):
+        worker.wake()
+        assert {job_row(connection, job_id)["state"] for job_id in ids} == {"queued"}
+        pass_time(connection, 40)
+    worker.handler = working
+    worker.wake()
+    assert {job_row(connection, job_id)["state"] for job_id in ids} == {"succeeded"}
+    assert {job_row(connection, job_id)["failures"] for job_id in ids} == {0}
+
+
+def test_an_output_that_cannot_be_stored_is_its_own_jobs_error(worker: Worker, connection: Connection) -> None:
+    ids = [add(connection, max_attempts=1) for _ in range(4)]
+    full = ids[1]
+
+    class Full(_PlainOutputs):
+        def rest(self, job: ClaimedJob, output: Any) -> tuple[Any, str | None]:
+            if job.id == full:
+                raise TypeError("not to be written")
+            return super().rest(job, output)
+
+    worker.executor._outcomes._outputs = Full()
+    worker.wake()
+    states = {job_id: job_row(connection, job_id)["state"] for job_id in ids}
+    assert states == {job_id: "failed" if job_id == full else "succeeded" for job_id in ids}
+
+
+def test_what_postgres_cannot_hold_fails_alone(worker: Worker, connection: Connection) -> None:
+    ids = [add(connection, max_attempts=1) for _ in range(3)]
+
+    class Odd(_PlainOutputs):
+        def rest(self, job: ClaimedJob, output: Any) -> tuple[Any, str | None]:
+            return ({"text": "\x00"} if job.id == ids[2] else {}), None
+
+    worker.executor._outcomes._outputs = Odd()
+    worker.wake()
+    assert [job_row(connection, job_id)["state"] for job_id in ids] == ["succeeded", "succeeded", "failed"]
+
+
 def test_a_lost_lease_stops_the_handler_and_writes_nothing(worker: Worker, connection: Connection) -> None:
     job_id = add(connection, input={"sleep_ms": 20_000})
     after(0.3, lambda: _execute(worker.url, "UPDATE jobs SET attempt = attempt + 1 WHERE id = %s", job_id))
@@ -300,21 +373,27 @@ def test_a_lost_lease_stops_the_handler_and_writes_nothing(worker: Worker, conne
 
 
 def test_a_handler_that_does_not_listen_is_abandoned(worker: Worker, connection: Connection) -> None:
-    deaf = add(connection, input={"sleep_ms": 4_000, "ignore_stop": True}, timeout_seconds=0.4)
-    sibling = add(connection, input={"sleep_ms": 10})
+    deaf = add(connection, input={"sleep_ms": 4_000, "ignore_stop": True}, timeout_seconds=0.4, batch_key=None)
     worker.wake()
-    assert {handle.id for handle in worker.abandoned} >= {deaf}
+    assert {handle.id for handle in worker.abandoned} == {deaf}
     assert job_row(connection, deaf)["error"]["code"] == "timed_out"
-    assert job_row(connection, sibling)["state"] in ("queued", "running", "succeeded")
-    assert job_row(connection, sibling)["crashes"] == 0
+
+
+def test_siblings_of_a_deaf_job_keep_their_results_or_run_alone(worker: Worker, connection: Connection) -> None:
+    quick = add(connection, next_run_in=-9, timeout_seconds=0.4)
+    deaf = add(connection, next_run_in=-8, input={"sleep_ms": 4_000, "ignore_stop": True}, timeout_seconds=0.4)
+    waiting = add(connection, next_run_in=-7, timeout_seconds=0.4)
+    worker.wake()
+    assert job_row(connection, quick)["state"] == "succeeded"
+    rows = [job_row(connection, job_id) for job_id in (deaf, waiting)]
+    assert {(row["state"], row["crashes"]) for row in rows} <= {("queued", 1), ("succeeded", 1), ("failed", 1)}
+    assert "timed_out" not in {row["error"] and row["error"]["code"] for row in rows if row["id"] == waiting}
 
 
 def test_with_postgres_away_the_lease_is_given_up_and_nothing_is_claimed(
     worker: Worker, connection: Connection
 ) -> None:
     def refuse() -> Connection:
-        import psycopg
-
         raise psycopg.OperationalError("away")
 
     add(connection, input={"sleep_ms": 20_000})
@@ -344,7 +423,7 @@ def test_a_stop_that_a_handler_raises_passes_through(
     worker.handler = stopping
     job_id = add(connection)
     worker.wake()
-    assert job_row(connection, job_id)["state"] == ("queued" if stop is WorkerDraining else "running")
+    assert job_row(connection, job_id)["state"] == "queued"
 
 
 def test_logs_and_progress_of_a_quick_job_are_written_with_its_end(worker: Worker, connection: Connection) -> None:

@@ -21,7 +21,7 @@ def claim(connection: Connection, queue: str = "noop", **options: Any) -> list[C
 
 
 def finish(connection: Connection, *outcomes: Outcome) -> set[uuid.UUID]:
-    return lifecycle.finish(connection, outcomes, retention_days=30)
+    return set(lifecycle.finish(connection, outcomes, retention_days=30))
 
 
 def test_claim_takes_a_batch_of_siblings_oldest_first(connection: Connection, add: AddJob) -> None:
@@ -203,3 +203,26 @@ def test_a_late_attempt_writes_nothing(connection: Connection, add: AddJob) -> N
     assert finish(connection, Outcome(job_id, 2, Verdict.FAILED, error={"code": "x"})) == set()
     row = job_row(connection, job_id)
     assert (row["state"], row["output"], row["error"]) == ("succeeded", {"by": 2}, None)
+
+
+@pytest.mark.parametrize("how", ["cancel_requested_at = now()", "cancel_at = now() - interval '1 s'"])
+@pytest.mark.parametrize("verdict", [Verdict.RETRY, Verdict.POSTPONED, Verdict.HANDED_BACK])
+def test_a_cancel_that_was_asked_for_ends_what_would_run_again(
+    connection: Connection, add: AddJob, how: str, verdict: Verdict
+) -> None:
+    job_id = add()
+    claim(connection)
+    connection.execute(f"UPDATE jobs SET {how}")  # type: ignore[call-overload]
+    outcome = Outcome(job_id, 1, verdict, error={"code": "internal"})
+    assert lifecycle.finish(connection, [outcome], retention_days=30) == {job_id: "canceled"}
+    row = job_row(connection, job_id)
+    assert (row["state"], row["error"]["code"], row["completed_at"] is not None) == ("canceled", "canceled", True)
+
+
+def test_a_job_that_was_put_off_is_not_charged_for_it(connection: Connection, add: AddJob) -> None:
+    job_id = add()
+    claim(connection)
+    finish(connection, Outcome(job_id, 1, Verdict.POSTPONED, delay_seconds=7))
+    row = job_row(connection, job_id)
+    assert (row["state"], row["failures"], row["crashes"]) == ("queued", 0, 0)
+    assert (row["next_run_at"] - row["started_at"]).total_seconds() == pytest.approx(7, abs=1)

@@ -1,13 +1,26 @@
 """`embed` with a fake model; fetching and decoding are real."""
 
 import base64
+import threading
 import time
 
 import numpy as np
+import psycopg
 import pytest
 
 from shared.contracts.embed import EmbedInput, EmbedOutput
-from shared.errors import DeadlinePassed, ErrorCode, JobCanceled, PermanentJobError, RetryableJobError
+from shared.errors import (
+    DeadlinePassed,
+    DependencyUnavailable,
+    ErrorCode,
+    JobCanceled,
+    JobStopped,
+    LeaseLost,
+    PermanentJobError,
+    RetryableJobError,
+    WorkerDraining,
+)
+from shared.storage import StorageError
 from tests.fakes.picture_server import Answer, picture_server
 from tests.fakes.services import Room
 from workers.context import JobContext
@@ -130,3 +143,29 @@ def test_a_quick_job_is_settled_before_a_slow_one_beside_it_ends() -> None:
         handle([EmbedInput.model_validate(input) for input in inputs], context)
     assert [job for job, _ in settled] == [2, 1, 0]
     assert settled[1][1] < settled[2][1] - 0.2
+
+
+@pytest.mark.parametrize("reason", [WorkerDraining, LeaseLost, JobCanceled, DeadlinePassed])
+def test_a_job_stopped_while_its_picture_is_fetched_says_why(reason: type[JobStopped]) -> None:
+    room = Room(fetch_seconds=10)
+    job = room.job()
+    with picture_server() as server:
+        server.answers["/slow.png"] = lambda connection: time.sleep(2)
+        threading.Timer(0.3, lambda: job.stop(reason)).start()
+        input = EmbedInput.model_validate({"images": [server.url("/slow.png")]})
+        (output,) = handle([input], room.context(job))
+    assert type(output) is reason
+
+
+@pytest.mark.parametrize(
+    "error", [StorageError("full"), psycopg.OperationalError("away"), DependencyUnavailable("away")]
+)
+def test_a_part_that_is_away_is_no_pictures_fault(error: Exception) -> None:
+    room = Room()
+
+    def away(tenant: str, file_id: str) -> bytes:
+        raise error
+
+    room.files.read = away  # type: ignore[method-assign]
+    with pytest.raises(type(error)):
+        embed(room, {"images": [{"file": "file_" + "a" * 26}]})

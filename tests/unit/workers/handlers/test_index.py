@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.contracts.index import IndexInput, IndexOutput
-from shared.errors import ErrorCode, JobCanceled, LeaseLost, PermanentJobError, RetryableJobError
+from shared.errors import ErrorCode, JobCanceled, LeaseLost, PermanentJobError, PostponedJobError
 from tests.fakes.models import FakeEmbedder, fake_spec
 from tests.fakes.services import Room
 from tests.fakes.vectors import MemoryVectorStore
@@ -119,7 +119,7 @@ def test_an_item_changed_while_it_was_to_be_skipped_is_looked_at_again() -> None
         meanwhile(*args, **options),
     )[1]  # type: ignore[method-assign]
     output = index(room, item("a", "red"), job=newer)
-    assert isinstance(output, RetryableJobError)
+    assert isinstance(output, PostponedJobError)
     room.vectors.touch = meanwhile  # type: ignore[method-assign]
     assert index(room, item("a", "red"), job=newer).indexed == 1
 
