@@ -7,13 +7,18 @@ import sys
 
 from shared.contracts.registry import QUEUES
 from shared.errors import ConfigurationError
+from shared.model_registry import ModelRegistry
+from shared.storage import open_storage
 
 
 def main(argv: list[str] | None = None) -> int:
     options = _parse(argv)
     os.environ["DARKROOM_WORKER_QUEUES"] = json.dumps(options.queues.split(","))  # for the children
     try:
-        from workers.celery_app import app  # reads the settings
+        from workers.celery_app import app, settings  # reads the settings
+
+        ModelRegistry.load(settings.models_file)
+        open_storage(settings.resolved_storage_url)
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201 - before logging exists
         return 2
