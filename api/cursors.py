@@ -6,9 +6,12 @@ import uuid
 
 from shared.errors import FieldFault, InvalidInput
 
+_TEXT_MARK = b"after:"
+"""What tells a cursor from any other text that happens to be base64."""
+
 
 def of_text(text: str) -> str:
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(_TEXT_MARK + text.encode()).decode().rstrip("=")
 
 
 def of_id(id: uuid.UUID) -> str:
@@ -17,8 +20,11 @@ def of_id(id: uuid.UUID) -> str:
 
 def to_text(cursor: str) -> str:
     """Raises InvalidInput for what `of_text` did not make."""
+    content = _bytes(cursor)
+    if not content.startswith(_TEXT_MARK):
+        raise _bad()
     try:
-        text = _bytes(cursor).decode()
+        text = content.removeprefix(_TEXT_MARK).decode()
     except UnicodeDecodeError:
         raise _bad() from None
     if "\0" in text:

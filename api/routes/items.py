@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
-from api import openapi
+from api import cursors, openapi
 from api.body import parse_json
 from api.errors import Malformed
 from api.routes.collections import PageQuery, Reader, Writer, existing
@@ -53,13 +53,15 @@ class ItemQuery(BaseModel):
 async def list_items(name: str, request: Request, caller: Reader, query: Annotated[ItemsQuery, Query()]) -> ItemList:
     services = services_of(request)
     wanted = _filter(query.filter)
+    after = cursors.to_text(query.cursor) if query.cursor is not None else None
     row = await existing(services, caller, name)
     page = await asyncio.to_thread(
         lambda: services.vectors.list_items(
-            row.ref, filter=wanted, limit=query.limit, cursor=query.cursor, with_vectors=query.include_vectors
+            row.ref, filter=wanted, limit=query.limit, cursor=after, with_vectors=query.include_vectors
         )
     )
-    return ItemList(data=[_view(point) for point in page.points], next_cursor=page.next_cursor)
+    following = cursors.of_text(page.next_cursor) if page.next_cursor is not None else None
+    return ItemList(data=[_view(point) for point in page.points], next_cursor=following)
 
 
 @router.get("/{item_id:path}", operation_id="get_item", summary="One item", responses=openapi.problems(404, 422))

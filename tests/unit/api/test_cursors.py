@@ -32,3 +32,9 @@ def test_anything_else_is_refused(text: str) -> None:
 def test_ids_have_one_length(cursor: str) -> None:
     with pytest.raises(InvalidInput):
         cursors.to_id(cursor)
+
+
+@pytest.mark.parametrize("cursor", ["!!", "YWJj", "", "sku/0", "shoes", "é", "AA AA"])
+def test_texts_carry_a_mark(cursor: str) -> None:
+    with pytest.raises(InvalidInput):
+        cursors.to_text(cursor)
