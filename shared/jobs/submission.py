@@ -180,7 +180,7 @@ async def insert(database: Database, jobs: Sequence[NewJob]) -> list[Accepted | 
         DependencyUnavailable: Postgres is away; nothing of this is there, or (rarely) all of it, under these ids.
     """
     # In one order for everybody, so that two groups with the same idempotency keys cannot lock each other out.
-    ordered = sorted(jobs, key=lambda job: job.idempotency_key or "")
+    ordered = sorted(jobs, key=lambda job: (job.tenant, job.idempotency_key or ""))
     rows = {row["id"]: row for row in await _again(lambda: database.fetch(INSERT, *columns(ordered)))}
     fault_point("api.after_commit")
     missing = [job for job in jobs if job.id not in rows]
