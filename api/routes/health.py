@@ -7,12 +7,10 @@ from typing import Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
-from redis.exceptions import RedisError
 from starlette.responses import Response
 
 from api.services import Services, services_of
 from api.views import json_response
-from shared.errors import DarkroomError
 
 router = APIRouter(prefix="/health", tags=["health"])
 CHECK_SECONDS = 2.0
@@ -24,6 +22,8 @@ class Dependency(BaseModel):
 
     status: Literal["up", "down"]
     latency_ms: float
+    error: str | None = None
+    """The type of what went wrong, when it is down."""
 
 
 class Readiness(BaseModel):
@@ -72,11 +72,11 @@ async def _check(check: Callable[[Services], Awaitable[object]], services: Servi
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await check(services)
-        up = True
-    except (DarkroomError, RedisError, OSError):
-        up = False
+        failed = None
+    except Exception as error:  # noqa: BLE001 - clients raise what they like; whatever it is, the part cannot be used
+        failed = type(error.__cause__ or error).__name__
     milliseconds = round((time.perf_counter() - started) * 1000, 2)
-    return Dependency(status="up" if up else "down", latency_ms=milliseconds)
+    return Dependency(status="down" if failed else "up", latency_ms=milliseconds, error=failed)
 
 
 async def _postgres(services: Services) -> None:

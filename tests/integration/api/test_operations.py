@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from qdrant_client.http.exceptions import UnexpectedResponse
 from typer.testing import CliRunner
 
 from api import metrics as api_metrics
 from api.keys_command import keys as keys_command
-from tests.integration.api.conftest import SERVER_KEY, FakeWorker, RecordingDoorbell, submit
+from tests.integration.api.conftest import SERVER_KEY, FakeWorker, Make, RecordingDoorbell, running, submit
 from tests.integration.api.test_refusals import problem
 
 
@@ -56,6 +58,21 @@ async def test_health_names_each_dependency(client: httpx.AsyncClient) -> None:
     assert body["status"] == "ready"
     assert set(body["dependencies"]) == {"postgres", "redis", "storage", "vectors"}
     assert all(part["status"] == "up" and part["latency_ms"] >= 0 for part in body["dependencies"].values())
+
+
+async def test_a_dependency_that_refuses_us_is_down(make_settings: Make) -> None:
+    """A wrong key makes Qdrant's client raise an exception of its own."""
+
+    def ping() -> None:
+        raise UnexpectedResponse(401, "Unauthorized", b"wrong key", httpx.Headers())
+
+    async with running(make_settings(qdrant_url="http://127.0.0.1:1")) as (app, client):
+        app.state.services.__dict__["vectors"] = SimpleNamespace(ping=ping)
+        answer = await client.get("/health/ready")
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        parts = answer.json()["dependencies"]
+        assert (parts["vectors"]["status"], parts["vectors"]["error"]) == ("down", "UnexpectedResponse")
+        assert (parts["postgres"]["status"], parts["postgres"]["error"]) == ("up", None)
 
 
 async def test_metrics_count_requests_and_jobs(
