@@ -6,7 +6,7 @@ from typing import Any, Literal, Optional
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, JsonValue, create_model
 from pydantic.json_schema import models_json_schema
 
 from api.errors import PROBLEM_JSON
@@ -98,10 +98,16 @@ def job_model(kind: JobKind[Any, Any]) -> type[BaseModel]:
     return create_model(f"{kind.name.capitalize()}Job", __base__=JobView, __doc__=doc, **fields)
 
 
+class ListedJob(JobView):
+    """A job as a list shows it: `input` and `output` are null when they are over 64 kB, `logs` is cut."""
+
+    input: dict[str, JsonValue] | None  # type: ignore[assignment]
+
+
 class JobList(Contract):
     """A page of jobs, newest first."""
 
-    data: list[JobView]
+    data: list[ListedJob]
     next_cursor: str | None
 
 

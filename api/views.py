@@ -68,7 +68,7 @@ def job_view(row: Row, base: str, output: bytes | None = None) -> View:
         "priority": PRIORITY_NAMES[row["priority"]],
         "attempt": row["attempt"],
         "max_attempts": row["max_attempts"],
-        "input": orjson.Fragment(row["input"]),
+        "input": _fragment(row["input"]),
         "output": _fragment(output if output is not None else inline),
         "error": _fragment(row["error"]),
         "progress": {"fraction": row["progress_fraction"], "message": row["progress_message"]},

@@ -2,10 +2,11 @@
 
 import asyncio
 import uuid
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response
 
 from api import cursors, openapi, preferences
@@ -28,6 +29,17 @@ Reader = Annotated[Caller, Depends(needs("jobs:read"))]
 Writer = Annotated[Caller, Depends(needs("jobs:write"))]
 JOB = openapi.answer("The job", "Job")
 METADATA = "metadata."
+FIRST_YEAR, LAST_YEAR = 1970, 9000
+"""Ids count from the first; beyond the last, sums of moments and offsets leave what Python and Postgres can tell."""
+
+
+def _sensible(moment: datetime) -> datetime:
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError(f"must lie in the years {FIRST_YEAR} to {LAST_YEAR}")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_sensible)]
 
 
 class JobsQuery(BaseModel):
@@ -37,8 +49,8 @@ class JobsQuery(BaseModel):
 
     kind: str | None = None
     status: JobStatus | None = None
-    created_after: AwareDatetime | None = None
-    created_before: AwareDatetime | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     cursor: str | None = None
 
@@ -76,7 +88,7 @@ async def get_job(job_id: str, request: Request, caller: Reader) -> Response:
 @router.get(
     "",
     operation_id="list_jobs",
-    summary="Jobs, newest first (outputs over 256 kB are null here: get the job for them)",
+    summary="Jobs, newest first (inputs and outputs over 64 kB are null here: get the job for them)",
     response_class=Response,
     responses={200: openapi.answer("A page of jobs", "JobList"), **openapi.problems(422)},
 )

@@ -14,10 +14,17 @@ from shared.jobs.submission import MAX_AHEAD
 _CLOCK_SLACK = timedelta(minutes=15)
 """Ids carry the clock of the API that made them, `created_at` that of Postgres: they may differ by so much."""
 
+MAX_LISTED_BYTES = 65_536
+"""An input or output that is larger is null in a list."""
+MAX_LISTED_LOGS = 4_096
+"""Characters of a job's logs that a list shows: the last ones."""
+
 # The order is that of the index `ix_jobs_ready`: without it the planner may read the whole table for a count of few.
-_COLUMNS = f"""
-  id, tenant, kind, state, priority, attempt, max_attempts, input, output, output_key, error, progress_fraction,
-  progress_message, logs, metadata, created_at, started_at, completed_at, expires_at,
+_PLAIN = """
+  id, tenant, kind, state, priority, attempt, max_attempts, output_key, error, progress_fraction, progress_message,
+  metadata, created_at, started_at, completed_at, expires_at
+"""
+_AHEAD = f"""
   CASE WHEN state = 'queued' THEN (
     SELECT count(*) FROM (
       SELECT 1 FROM jobs other
@@ -27,6 +34,18 @@ _COLUMNS = f"""
       LIMIT {MAX_AHEAD}
     ) counted
   ) END AS ahead
+"""
+_COLUMNS = f"{_PLAIN}, input, output, logs, {_AHEAD}"
+
+
+def _unless_large(column: str) -> str:
+    """The size as it is stored first: that is known without reading the value, which may be of many megabytes."""
+    return f"""CASE WHEN pg_column_size({column}) <= {MAX_LISTED_BYTES}
+      AND octet_length({column}::text) <= {MAX_LISTED_BYTES} THEN {column} END AS {column}"""
+
+
+_LISTED = f"""
+  {_PLAIN}, {_unless_large("input")}, {_unless_large("output")}, right(logs, {MAX_LISTED_LOGS}) AS logs, {_AHEAD}
 """
 GET = f"SELECT {_COLUMNS} FROM jobs WHERE id = $1 AND tenant = $2"
 MANY = f"SELECT {_COLUMNS} FROM jobs WHERE id = ANY($1::uuid[]) AND tenant = $2"
@@ -82,7 +101,7 @@ async def many(database: Database, tenant: str, job_ids: list[uuid.UUID]) -> dic
 
 
 async def page(database: Database, filter: JobFilter, limit: int) -> list[Row]:
-    """A tenant's jobs, newest first, at most `limit`."""
+    """A tenant's jobs, newest first, at most `limit`, without inputs and outputs over MAX_LISTED_BYTES."""
     statement, arguments = page_statement(filter, limit)
     return await database.fetch(statement, *arguments)
 
@@ -91,7 +110,7 @@ def page_statement(filter: JobFilter, limit: int) -> tuple[str, list[Any]]:
     """Of the conditions given only, so that the planner can choose the index that serves them."""
     conditions, arguments = _conditions(filter)
     where = " AND ".join(conditions)
-    return f"SELECT {_COLUMNS} FROM jobs WHERE {where} ORDER BY id DESC LIMIT {limit:d}", arguments
+    return f"SELECT {_LISTED} FROM jobs WHERE {where} ORDER BY id DESC LIMIT {limit:d}", arguments
 
 
 def _conditions(filter: JobFilter) -> tuple[list[str], list[Any]]:

@@ -273,6 +273,34 @@ async def test_lists_are_narrowed(client: httpx.AsyncClient, worker: FakeWorker)
     assert await ids(created_after=plain["created_at"], created_before=embed["created_at"]) == [marked["id"]]
 
 
+@pytest.mark.parametrize("moment", ["1970-01-01T00:00:00Z", "1970-01-01T00:00:00+14:00", "9000-12-31T23:59:59-14:00"])
+async def test_lists_take_moments_of_any_offset(client: httpx.AsyncClient, moment: str) -> None:
+    await submit(client)
+    counts = []
+    for name in ("created_after", "created_before"):
+        answer = await client.get("/v1/jobs", params={name: moment})
+        assert answer.status_code == 200, answer.text
+        counts.append(len(answer.json()["data"]))
+    assert sorted(counts) == [0, 1]
+
+
+async def test_lists_leave_out_what_is_large(client: httpx.AsyncClient, worker: FakeWorker) -> None:
+    texts = [f"{n} " + "word " * 1000 for n in range(20)]
+    large = (await client.post("/v1/embed", json={"input": {"texts": texts}})).json()
+    small = await submit(client)
+    worker.finish(large["id"], output={"text": "é" * 70_000})
+    worker.finish(small["id"], output={"text": "é" * 10_000})
+    worker.rows("UPDATE jobs SET logs = %s || repeat('x', 4095) RETURNING id", "first\nlast")
+    listed = {job["id"]: job for job in (await client.get("/v1/jobs")).json()["data"]}
+    assert (listed[large["id"]]["input"], listed[large["id"]]["output"]) == (None, None)
+    assert (listed[small["id"]]["input"], listed[small["id"]]["output"]) == ({}, {"text": "é" * 10_000})
+    assert listed[small["id"]]["logs"] == "t" + "x" * 4095
+    whole = (await client.get(f"/v1/jobs/{large['id']}")).json()
+    assert whole["input"]["texts"] == texts
+    assert whole["output"] == {"text": "é" * 70_000}
+    assert whole["logs"].startswith("first")
+
+
 @pytest.mark.parametrize(
     ("parameters", "path"),
     [
@@ -285,6 +313,10 @@ async def test_lists_are_narrowed(client: httpx.AsyncClient, worker: FakeWorker)
         ({"status": "done"}, "status"),
         ({"created_after": "yesterday"}, "created_after"),
         ({"created_after": "2026-01-01T00:00:00"}, "created_after"),
+        ({"created_after": "0001-01-01T00:00:00Z"}, "created_after"),
+        ({"created_after": "0001-01-01T00:00:00+14:00"}, "created_after"),
+        ({"created_before": "9999-12-31T23:59:59Z"}, "created_before"),
+        ({"created_before": "9999-12-31T23:59:59-14:00"}, "created_before"),
         ({"metadata.a": "b\0"}, "metadata.a"),
         ({"kind": "\0"}, "kind"),
     ],
