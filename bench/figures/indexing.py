@@ -17,23 +17,20 @@ from bench.rows import Completions, Rows
 from bench.samples import Samples, rounds
 from local.settings import REPOSITORY
 
-ITEMS = 20
-"""Items a job: not so many that it counts as bulk work, which one process would do alone, or that one process could
-claim the last of them all while the other has nothing left."""
 CONNECTIONS = 4
 
 
 def starter(lab: Lab) -> list[Figure]:
     """With the shipped model, which is so small that receiving a picture costs as much as embedding it."""
-    return _measure(lab, "starter-clip", REPOSITORY / "models.toml", lab.rounds)
+    return _measure(lab, "starter-clip", REPOSITORY / "models.toml", items=50, turns=lab.rounds)
 
 
 def usual(lab: Lab) -> list[Figure]:
-    """With a model of the usual size."""
-    return _measure(lab, ALIAS, write_model(lab.stack.folder / ALIAS), lab.pick(3, 1))
+    """With a model of the usual size, in jobs so small that no process claims seconds of work at the very end."""
+    return _measure(lab, ALIAS, write_model(lab.stack.folder / ALIAS), items=10, turns=lab.pick(3, 1))
 
 
-def _measure(lab: Lab, alias: str, models_file: Path, turns: int) -> list[Figure]:
+def _measure(lab: Lab, alias: str, models_file: Path, *, items: int, turns: int) -> list[Figure]:
     ours, bare = Samples("indexed end to end", "pictures/s"), Samples("bare model", "pictures/s")
     pictures = lab.pick(1_000, 300)
     numbers = count(1)
@@ -50,7 +47,7 @@ def _measure(lab: Lab, alias: str, models_file: Path, turns: int) -> list[Figure
         open_now.callback(completions.close)
 
         def index() -> None:
-            requests = _requests(pictures, next(numbers))
+            requests = _requests(pictures, items, next(numbers))
             started = time.perf_counter()
             load.run(port, requests, connections=CONNECTIONS, expect=[202])
             completions.wait_for(len(requests))
@@ -61,7 +58,7 @@ def _measure(lab: Lab, alias: str, models_file: Path, turns: int) -> list[Figure
 
         rounds(turns, [ours, bare], index, run_bare, step=step)
         rows.check_all_succeeded()
-    note = f"{pictures:,} pictures of 160 x 160 pixels sent inline, {ITEMS} a job"
+    note = f"{pictures:,} pictures of 160 x 160 pixels sent inline, {items} a job"
     ratio = ours.over(bare, "ratio")
     return [
         Figure(f"indexing, {alias}", ours, [bare], note=note),
@@ -69,16 +66,16 @@ def _measure(lab: Lab, alias: str, models_file: Path, turns: int) -> list[Figure
     ]
 
 
-def _requests(pictures: int, number: int) -> list[bytes]:
+def _requests(pictures: int, items: int, number: int) -> list[bytes]:
     """Each time other bytes and another collection: nothing is known already."""
-    items = [
+    entries = [
         {"id": f"item-{index}", "image": inline(data), "payload": {"number": index}}
         for index, data in enumerate(catalogue_pictures(pictures, mark=number))
     ]
     return [
         request(
             "/v1/index",
-            json.dumps({"input": {"collection": f"bench-{number}", "items": items[start : start + ITEMS]}}).encode(),
+            json.dumps({"input": {"collection": f"bench-{number}", "items": entries[start : start + items]}}).encode(),
         )
-        for start in range(0, len(items), ITEMS)
+        for start in range(0, pictures, items)
     ]

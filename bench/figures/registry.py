@@ -1,12 +1,16 @@
 """Every group of figures by name, in the order in which they run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from bench.figure import Figure
 from bench.figures import claim, end_to_end, indexing, rest, submit, wait
 from bench.lab import Lab
 
-FIGURES: dict[str, tuple[str, Callable[[Lab], list[Figure]]]] = {
+Measure = Callable[[Lab], list[Figure]]
+Groups = Mapping[str, tuple[str, Measure]]
+"""What is measured in a line, and how."""
+
+FIGURES: Groups = {
     "submit": ("submissions a second, one job a request", submit.single),
     "batch": ("submissions a second, 1,000 jobs a request", submit.batch),
     "end-to-end": ("no-op jobs from submission to end, beside bare Celery", end_to_end.measure),
