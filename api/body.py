@@ -25,11 +25,12 @@ async def read_json(request: Request, max_bytes: int) -> Any:
         Malformed: it is not JSON (RFC 8259) in UTF-8.
         InvalidInput: a string in it holds a NUL or half a surrogate pair, by path.
     """
-    _check_content_type(request.headers.get("content-type"))
     return parse_json(await read_body(request, max_bytes))
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The body as it came, for `parse_json`. Raises WrongContentType, TooLarge."""
+    _check_content_type(request.headers.get("content-type"))
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise _too_large(max_bytes)

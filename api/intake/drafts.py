@@ -14,6 +14,10 @@ from shared.contracts.common import Contract, JobKind
 from shared.contracts.jobs import MAX_BATCH_JOBS, EnvelopeFields
 from shared.errors import FieldFault, InvalidInput
 
+MAX_BATCH_ENTRIES = 20_000
+"""Pictures, texts and items of all jobs of one batch: each costs time to check, and somebody waits for the answer."""
+_ENTRIES = ("images", "texts", "items")
+
 Kinds = Mapping[str, JobKind[Any, Any]]
 
 
@@ -54,6 +58,7 @@ def read_one(kind: JobKind[Any, Any], body: Any) -> Draft:
 def read_batch(kinds: Kinds, body: Any) -> list[Draft]:
     """The body of `POST /v1/jobs/batch`. Raises InvalidInput with every fault of every job."""
     jobs = _jobs_of(body)
+    _refuse_too_many_entries(jobs)
     drafts: list[Draft] = []
     faults: list[FieldFault] = []
     for index, entry in enumerate(jobs):
@@ -84,6 +89,14 @@ def _jobs_of(body: Any) -> list[Any]:
         raise InvalidInput("The request is not valid.", faults=tuple(faults))
     assert isinstance(jobs, list)
     return jobs
+
+
+def _refuse_too_many_entries(jobs: list[Any]) -> None:
+    inputs = [entry["input"] for entry in jobs if isinstance(entry, dict) and isinstance(entry.get("input"), dict)]
+    entries = sum(len(input[name]) for input in inputs for name in _ENTRIES if isinstance(input.get(name), list))
+    if entries > MAX_BATCH_ENTRIES:
+        message = f"hold {entries} images, texts and items in all; a batch may have {MAX_BATCH_ENTRIES}: send several"
+        raise InvalidInput("The request is not valid.", faults=(FieldFault("jobs", message),))
 
 
 def _kind_of(kinds: Kinds, entry: Any, place: str, faults: list[FieldFault]) -> JobKind[Any, Any] | None:

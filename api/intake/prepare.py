@@ -1,13 +1,17 @@
 """Everything between a draft and its row: all checks, then the pictures into storage, then the row itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
 from api.auth import Caller
+from api.body import parse_json
+from api.intake.aside import Aside
 from api.intake.checks import check_draft
-from api.intake.drafts import Draft, to_json
+from api.intake.drafts import Draft, request_hash, to_json
 from api.intake.faults import Faults
 from api.intake.pictures import read_inline, store
 from shared import files
@@ -21,10 +25,22 @@ from shared.model_registry import ModelRegistry
 from shared.settings import ApiSettings
 from shared.storage import Storage
 
+Understand = Callable[[Any], list[Draft]]
 _MODELS = "SELECT name, model FROM collections WHERE tenant = $1 AND name = ANY($2::text[])"
 
 WRITERS = 16
 """Threads that put pictures into storage, for all requests together."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A request's body, understood: its drafts, what is wrong with them so far, and the hash of what it asks for."""
+
+    size: int
+    """Bytes of the body."""
+    drafts: list[Draft]
+    faults: Faults
+    hashed: bytes | None
 
 
 class Intake:
@@ -36,18 +52,32 @@ class Intake:
         self._registry = registry
         self._policy = FetchPolicy(max_bytes=settings.max_picture_bytes, allow=settings.fetch_allow)
         self._limits = DecodeLimits(max_pixels=settings.max_picture_pixels)
+        self.aside = Aside()
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="store")
 
-    async def check(self, caller: Caller, drafts: Sequence[Draft]) -> None:
+    async def read(self, body: bytes, understand: Understand, *, hashed: bool) -> Reading:
+        """Parse a body and check all that can be checked without the database.
+
+        Raises:
+            Malformed, InvalidInput: it is not even made of jobs. What is wrong with jobs is told by `check`.
+        """
+        return await self.aside.run(len(body), lambda: self._read(body, understand, hashed))
+
+    def _read(self, body: bytes, understand: Understand, hashed: bool) -> Reading:
+        drafts = understand(parse_json(body))
+        reading = Reading(len(body), drafts, Faults(), request_hash(drafts) if hashed else None)
+        for draft in drafts:
+            check_draft(draft, self._registry, self._policy, reading.faults)
+        return reading
+
+    async def check(self, caller: Caller, reading: Reading) -> None:
         """Check drafts against the world and store their pictures.
 
         Raises:
             InvalidInput: with every fault of every draft; nothing is stored then.
             Conflict: a collection was made with another model (`model_mismatch`).
         """
-        faults = Faults()
-        for draft in drafts:
-            check_draft(draft, self._registry, self._policy, faults)
+        drafts, faults = reading.drafts, reading.faults
         await self._check_collections(caller, drafts, faults)
         await self._check_files(caller, drafts, faults)
         pictures = await read_inline(drafts, caller.tenant, self._policy.max_bytes, self._limits, faults)

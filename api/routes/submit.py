@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from api import openapi, preferences
 from api.auth import Caller, needs
-from api.body import read_json
+from api.body import read_body
 from api.following import wait_for
-from api.intake.drafts import read_batch, read_one, request_hash
-from api.intake.prepare import new_job
+from api.intake.drafts import read_batch, read_one
+from api.intake.prepare import Reading, Understand, new_job
 from api.ringing import ring_for
 from api.services import Services, services_of
 from api.views import base_url, ended, full_job_view, json_response, new_job_view
@@ -94,12 +94,11 @@ async def _submit(kind: JobKind[Any, Any], request: Request, caller: Caller) -> 
     services = services_of(request)
     seconds, key = preferences.wait_seconds(request), preferences.idempotency_key(request)
     cancel_after = preferences.cancel_after(request)
-    draft = read_one(kind, await read_json(request, services.settings.max_body_bytes))
-    hashed = request_hash([draft]) if key else None
-    if key and hashed and (known := await _replay(services, caller, {key: hashed})):
+    reading = await _read(services, request, lambda body: [read_one(kind, body)], key)
+    if key and reading.hashed and (known := await _replay(services, caller, {key: reading.hashed})):
         return await _answer(services, request, caller, known[key], seconds)
-    await services.intake.check(caller, [draft])
-    job = new_job(draft, caller, key=key, hashed=hashed, cancel_after=cancel_after)
+    await services.intake.check(caller, reading)
+    (job,) = await _new_jobs(services, caller, reading, [key], cancel_after)
     if not seconds:
         return await _answer(services, request, caller, await services.submitter.submit(job), job=job)
     with services.hub.watch(job.id) as event:  # from before the job can end
@@ -138,30 +137,55 @@ async def _answer(
 async def _submit_batch(request: Request, caller: Caller) -> Response:
     services = services_of(request)
     key, cancel_after = preferences.idempotency_key(request), preferences.cancel_after(request)
-    drafts = read_batch(services.kinds, await read_json(request, services.settings.max_body_bytes))
-    hashed = request_hash(drafts) if key else None
-    keys = [f"{key}{_BATCH_MARK}{index}" if key else None for index in range(len(drafts))]
-    if hashed and (known := await _replay(services, caller, {name: hashed for name in keys if name})):
-        return await _batch_replay(services, request, caller, [known[name] for name in keys if name in known])
-    await services.intake.check(caller, drafts)
-    jobs = [
-        new_job(draft, caller, key=name, hashed=hashed, cancel_after=cancel_after)
-        for draft, name in zip(drafts, keys, strict=True)
-    ]
+    reading = await _read(services, request, lambda body: read_batch(services.kinds, body), key)
+    keys = [f"{key}{_BATCH_MARK}{index}" if key else None for index in range(len(reading.drafts))]
+    hashes = {name: reading.hashed for name in keys if name and reading.hashed}
+    if known := await _replay(services, caller, hashes):
+        found = [known[name] for name in hashes if name in known]
+        return await _batch_replay(services, request, caller, found, len(keys))
+    await services.intake.check(caller, reading)
+    jobs = await _new_jobs(services, caller, reading, keys, cancel_after)
     accepted = await submission.insert_all(services.database, jobs)
     if any(result.replayed for result in accepted):
-        return await _batch_replay(services, request, caller, accepted)
+        return await _batch_replay(services, request, caller, accepted, len(keys))
     ring_for(services.doorbell, services.kinds, jobs)
     base = base_url(request, services.settings.public_url)
     views = [new_job_view(job, result, base) for job, result in zip(jobs, accepted, strict=True)]
     return json_response({"jobs": views}, 202)
 
 
-async def _batch_replay(services: Services, request: Request, caller: Caller, jobs: list[Accepted]) -> Response:
+async def _batch_replay(
+    services: Services, request: Request, caller: Caller, jobs: list[Accepted], total: int
+) -> Response:
+    """Show the jobs that a batch's key stands for. Raises Conflict unless all `total` of them are still there."""
     base = base_url(request, services.settings.public_url)
     rows = await queries.many(services.database, caller.tenant, [job.id for job in jobs])
-    views = [await full_job_view(rows[job.id], base, services.storage) for job in jobs if job.id in rows]
+    if len(rows) < total:
+        raise Conflict(
+            f"This Idempotency-Key stands for a batch that was accepted, but {total - len(rows)} of its {total} jobs "
+            "are gone: deleted, or past their retention. Send a new key to submit them all again.",
+            code="idempotency_expired",
+        )
+    views = [await full_job_view(rows[job.id], base, services.storage) for job in jobs]
     return json_response({"jobs": views}, 202, {"Idempotency-Replayed": "true"})
+
+
+async def _read(services: Services, request: Request, understand: Understand, key: str | None) -> Reading:
+    """The body, understood; it is not held while the request waits for anything."""
+    body = await read_body(request, services.settings.max_body_bytes)
+    return await services.intake.read(body, understand, hashed=key is not None)
+
+
+async def _new_jobs(
+    services: Services, caller: Caller, reading: Reading, keys: list[str | None], cancel_after: float | None
+) -> list[NewJob]:
+    def make() -> list[NewJob]:
+        return [
+            new_job(draft, caller, key=key, hashed=reading.hashed, cancel_after=cancel_after)
+            for draft, key in zip(reading.drafts, keys, strict=True)
+        ]
+
+    return await services.intake.aside.run(reading.size, make)
 
 
 async def _replay(services: Services, caller: Caller, hashes: dict[str, bytes]) -> dict[str, Accepted]:

@@ -1,10 +1,12 @@
 """Submitting: idempotency, batches, rings, and what the rows say."""
 
 import asyncio
+import time
 import uuid
 from typing import Any
 
 import httpx
+import orjson
 
 from tests.integration.api.conftest import FakeWorker, Make, RecordingDoorbell, running
 
@@ -146,6 +148,48 @@ async def test_a_batch_has_1_to_1000_jobs(client: httpx.AsyncClient) -> None:
     assert (await client.post("/v1/jobs/batch", json={"jobs": [NOOP] * 1000})).status_code == 202
 
 
+def index_job(number: int, items: int) -> dict[str, Any]:
+    pictures = [f"https://pictures{n % 7}.example.com/{number}/{n}.jpg" for n in range(items)]
+    return {
+        "kind": "index",
+        "input": {"collection": "c", "items": [{"id": f"{n}", "image": url} for n, url in enumerate(pictures)]},
+    }
+
+
+async def test_a_batch_has_at_most_20000_entries(client: httpx.AsyncClient, worker: FakeWorker) -> None:
+    jobs = [index_job(0, 1000)] * 20 + [{"kind": "embed", "input": {"texts": ["a"]}}]
+    answer = await client.post("/v1/jobs/batch", json={"jobs": jobs})
+    assert answer.status_code == 422
+    (fault,) = answer.json()["errors"]
+    assert fault["path"] == "jobs"
+    assert "20001" in fault["message"]
+    assert worker.rows("SELECT count(*) FROM jobs") == [(0,)]
+
+
+async def test_a_large_batch_does_not_keep_others_waiting(client: httpx.AsyncClient, worker: FakeWorker) -> None:
+    body = orjson.dumps({"jobs": [index_job(number, 1000) for number in range(20)]})
+    longest, started = 0.0, time.monotonic()
+    sending = asyncio.create_task(client.post("/v1/jobs/batch", content=body, headers=JSON))
+    while not sending.done():
+        before = time.monotonic()
+        await asyncio.sleep(0.005)
+        longest = max(longest, time.monotonic() - before)
+    answer = await sending
+    assert answer.status_code == 202, answer.text
+    assert worker.rows("SELECT count(*) FROM jobs") == [(20,)]
+    assert longest < 0.5 * (time.monotonic() - started)
+
+
+async def test_faults_of_a_large_body_are_named(client: httpx.AsyncClient, worker: FakeWorker) -> None:
+    jobs = [index_job(number, 1000) for number in range(5)]
+    jobs[3]["input"]["items"][999]["image"] = "http://127.0.0.1/a.png"
+    answer = await client.post("/v1/jobs/batch", json={"jobs": jobs}, headers={"Idempotency-Key": "a"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "image_forbidden_address")
+    assert [fault["path"] for fault in answer.json()["errors"]] == ["jobs.3.input.items.999.image"]
+    malformed = await client.post("/v1/noop", content=b"[" * 300_000, headers=JSON)
+    assert malformed.status_code == 400
+
+
 async def test_a_batch_is_idempotent_as_a_whole(client: httpx.AsyncClient, worker: FakeWorker) -> None:
     headers = {"Idempotency-Key": "night"}
     answers = await asyncio.gather(
@@ -157,6 +201,17 @@ async def test_a_batch_is_idempotent_as_a_whole(client: httpx.AsyncClient, worke
     for other in ([NOOP] * 4, [NOOP] * 6, [{"kind": "noop", "input": {"sleep_ms": 1}}] * 5):
         answer = await client.post("/v1/jobs/batch", json={"jobs": other}, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_conflict")
+
+
+async def test_a_batch_of_which_jobs_are_gone_is_not_replayed(client: httpx.AsyncClient, worker: FakeWorker) -> None:
+    headers = {"Idempotency-Key": "night"}
+    first = await client.post("/v1/jobs/batch", json={"jobs": [NOOP] * 5}, headers=headers)
+    for job in first.json()["jobs"][1:3]:
+        assert (await client.delete(f"/v1/jobs/{job['id']}")).status_code == 204
+    answer = await client.post("/v1/jobs/batch", json={"jobs": [NOOP] * 5}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_expired")
+    assert "2 of its 5 jobs" in answer.json()["detail"]
+    assert worker.rows("SELECT count(*) FROM jobs") == [(3,)]
 
 
 async def test_the_row_says_how_the_job_runs(client: httpx.AsyncClient, worker: FakeWorker) -> None:
