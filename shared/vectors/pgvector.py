@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool
 from shared.errors import ConfigurationError
 from shared.vectors import pgvector_index as hnsw
 from shared.vectors import pgvector_sql as statements
-from shared.vectors.fencing import hold_job, postgres_reachable
+from shared.vectors.fencing import hold, postgres_reachable
 from shared.vectors.filter_nodes import Filter
 from shared.vectors.points import check_vector, checked_points, payload_json
 from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, Vector
@@ -59,7 +59,7 @@ class PgVectorStore:
             "hashes": [point.content_hash for point in chosen],
             "versions": [point.version for point in chosen],
         }
-        with self._transaction(fence) as cursor:
+        with self._transaction(collection, fence) as cursor:
             if chosen:
                 cursor.execute(statements.UPSERT, rows, prepare=False)
 
@@ -67,14 +67,14 @@ class PgVectorStore:
         self, collection: CollectionRef, hashes: Mapping[str, str], *, version: int, fence: Fence | None = None
     ) -> set[str]:
         params = {"collection": collection.id, "ids": list(hashes), "hashes": list(hashes.values()), "version": version}
-        with self._transaction(fence) as cursor:
+        with self._transaction(collection, fence) as cursor:
             return {id for (id,) in cursor.execute(statements.TOUCH, params, prepare=False)}
 
     def delete(
         self, collection: CollectionRef, ids: Collection[str], *, version: int | None = None, fence: Fence | None = None
     ) -> None:
         params = {"collection": collection.id, "ids": sorted(set(ids)), "version": version}
-        with self._transaction(fence) as cursor:
+        with self._transaction(collection, fence) as cursor:
             cursor.execute(statements.DELETE if version is None else statements.MARK_DELETED, params, prepare=False)
 
     def delete_where(self, collection: CollectionRef, filter: Filter, *, version: int | None = None) -> None:
@@ -171,12 +171,12 @@ class PgVectorStore:
         return row[0] if row else None
 
     @contextmanager
-    def _transaction(self, fence: Fence | None = None) -> Iterator[Cursor]:
-        """A cursor in a transaction of its own; with a fence, while the attempt owns its job, and keeps it."""
+    def _transaction(self, collection: CollectionRef | None = None, fence: Fence | None = None) -> Iterator[Cursor]:
+        """A cursor in a transaction of its own; with a fence, while the attempt keeps its job and the collection."""
         with postgres_reachable(), self._pool.connection() as connection, connection.transaction():
             self._adapt(connection)
-            if fence is not None:
-                hold_job(connection, fence)
+            if collection is not None and fence is not None:
+                hold(connection, fence, collection)
             with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
                 yield cursor
 

@@ -33,7 +33,7 @@ class CollectionRef:
 
 @dataclass(frozen=True)
 class Fence:
-    """The attempt a write belongs to: it must still own its job when the write happens."""
+    """The attempt a write belongs to: when the write happens, it must own its job, and the collection be there."""
 
     job_id: uuid.UUID
     attempt: int
@@ -98,7 +98,8 @@ class VectorStore(Protocol):
     def upsert(self, collection: CollectionRef, points: Sequence[Point], *, fence: Fence | None = None) -> None:
         """Store points, each over what has its id and no higher version.
 
-        Raises LeaseLost, and stores nothing, when `fence` no longer owns its job.
+        Raises LeaseLost, and stores nothing, when `fence` no longer owns its job. Raises PermanentJobError
+        (`collection_unknown`) when a fenced write finds the collection deleted.
         """
 
     def touch(

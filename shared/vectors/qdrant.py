@@ -13,7 +13,7 @@ from shared.database.pool import Pool
 from shared.errors import ConfigurationError, DependencyUnavailable, FieldFault, InvalidInput
 from shared.settings import Settings
 from shared.vectors import qdrant_points as points_of
-from shared.vectors.fencing import job_held
+from shared.vectors.fencing import held
 from shared.vectors.filter_nodes import Filter
 from shared.vectors.points import check_vector, checked_points, payload_json
 from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, Vector
@@ -31,7 +31,7 @@ INDEX_OVERHEAD = 1.5
 
 T = TypeVar("T")
 M = TypeVar("M")
-Hold = Callable[[Fence], AbstractContextManager[None]]
+Hold = Callable[[Fence, CollectionRef], AbstractContextManager[None]]
 
 
 class _Missing(Exception):
@@ -39,14 +39,14 @@ class _Missing(Exception):
 
 
 def open_qdrant(settings: Settings, pool: Pool) -> "QdrantVectorStore":
-    """The store at QDRANT_URL; `pool` reaches the jobs, whose rows are held while their attempts write."""
+    """The store at QDRANT_URL; `pool` reaches the rows that are held while an attempt writes."""
     key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
     client = QdrantClient(url=settings.qdrant_url, api_key=key, timeout=TIMEOUT, check_compatibility=False)
-    return QdrantVectorStore(client, lambda fence: job_held(pool, fence))
+    return QdrantVectorStore(client, partial(held, pool))
 
 
 class QdrantVectorStore:
-    """See `VectorStore`. `hold`: a context in which an attempt keeps its job; it raises LeaseLost on entering.
+    """See `VectorStore`. `hold`: a context in which an attempt keeps its job and the collection, as `fencing.held`.
 
     Where the collection is missing, reads find nothing and writes create it: the row in `collections` is the truth.
     """
@@ -74,14 +74,14 @@ class QdrantVectorStore:
         by_version: dict[int, list[models.PointStruct]] = {}
         for point in chosen:
             by_version.setdefault(point.version, []).append(points_of.to_qdrant(collection, point))
-        with self._held(fence):
+        with self._held(collection, fence):
             for version, structs in by_version.items():
                 self._put(collection, structs, version)
 
     def touch(
         self, collection: CollectionRef, hashes: Mapping[str, str], *, version: int, fence: Fence | None = None
     ) -> set[str]:
-        with self._held(fence):
+        with self._held(collection, fence):
             same = self._unchanged(collection, hashes)
             for chunk in _chunks(sorted(same)):
                 ids = models.HasIdCondition(has_id=[points_of.point_id(collection, id) for id in chunk])
@@ -94,7 +94,7 @@ class QdrantVectorStore:
     def delete(
         self, collection: CollectionRef, ids: Collection[str], *, version: int | None = None, fence: Fence | None = None
     ) -> None:
-        with self._held(fence):
+        with self._held(collection, fence):
             if version is not None:
                 marks = [points_of.deleted(collection, id, version) for id in sorted(set(ids))]
                 self._put(collection, marks, version)
@@ -246,8 +246,8 @@ class QdrantVectorStore:
                 raise ConfigurationError(f"QDRANT_URL leads to Qdrant {version}; {needed} or later is needed.")
             self._checked = True
 
-    def _held(self, fence: Fence | None) -> AbstractContextManager[None]:
-        return nullcontext() if fence is None else self._hold(fence)
+    def _held(self, collection: CollectionRef, fence: Fence | None) -> AbstractContextManager[None]:
+        return nullcontext() if fence is None else self._hold(fence, collection)
 
     def _read(self, call: Callable[[], T], *, missing: M) -> T | M:
         try:

@@ -7,16 +7,24 @@ from dataclasses import replace
 import numpy as np
 
 from shared.errors import LeaseLost
+from shared.vectors.fencing import collection_gone
 from shared.vectors.filter_nodes import AllOf, Filter, matches
 from shared.vectors.points import check_vector, checked_points, payload_json
 from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, Vector
 
 
 class MemoryVectorStore:
-    """See `VectorStore`. `owns_job`: whether an attempt still owns its job; by default every one does."""
+    """See `VectorStore`. `owns_job`: whether an attempt still owns its job; `has_collection`: whether the collection's
+    row is still there. By default they all do and are.
+    """
 
-    def __init__(self, owns_job: Callable[[Fence], bool] = lambda _: True) -> None:
+    def __init__(
+        self,
+        owns_job: Callable[[Fence], bool] = lambda _: True,
+        has_collection: Callable[[CollectionRef], bool] = lambda _: True,
+    ) -> None:
         self._owns_job = owns_job
+        self._has_collection = has_collection
         self._collections: dict[uuid.UUID, dict[str, StoredPoint]] = {}
         self._deleted: dict[tuple[uuid.UUID, str], int] = {}
 
@@ -31,7 +39,7 @@ class MemoryVectorStore:
         chosen = checked_points(collection, points)
         for point in chosen:
             payload_json(point)
-        self._check(fence)
+        self._check(collection, fence)
         for point in chosen:
             if self._version(collection, point.id) <= point.version:
                 self._deleted.pop((collection.id, point.id), None)
@@ -42,7 +50,7 @@ class MemoryVectorStore:
     def touch(
         self, collection: CollectionRef, hashes: Mapping[str, str], *, version: int, fence: Fence | None = None
     ) -> set[str]:
-        self._check(fence)
+        self._check(collection, fence)
         items = self._items(collection)
         same = {id for id, hash in hashes.items() if id in items and items[id].content_hash == hash}
         for id in same:
@@ -52,7 +60,7 @@ class MemoryVectorStore:
     def delete(
         self, collection: CollectionRef, ids: Collection[str], *, version: int | None = None, fence: Fence | None = None
     ) -> None:
-        self._check(fence)
+        self._check(collection, fence)
         for id in ids:
             if version is None or self._version(collection, id) <= version:
                 self._items(collection).pop(id, None)
@@ -127,9 +135,11 @@ class MemoryVectorStore:
     def ping(self) -> None:
         """Always there."""
 
-    def _check(self, fence: Fence | None) -> None:
+    def _check(self, collection: CollectionRef, fence: Fence | None) -> None:
         if fence is not None and not self._owns_job(fence):
             raise LeaseLost(f"attempt {fence.attempt} no longer owns job {fence.job_id}")
+        if fence is not None and not self._has_collection(collection):
+            raise collection_gone()
 
     def _items(self, collection: CollectionRef) -> dict[str, StoredPoint]:
         return self._collections.setdefault(collection.id, {})

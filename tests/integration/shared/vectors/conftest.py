@@ -3,6 +3,7 @@
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from psycopg_pool import ConnectionPool
 from qdrant_client import QdrantClient
 
 from shared.database.vector_tables import Item
-from shared.vectors.fencing import job_held
+from shared.vectors.fencing import held
 from shared.vectors.pgvector import PgVectorStore
 from shared.vectors.protocol import CollectionRef, Fence, VectorStore
 from shared.vectors.qdrant import QdrantVectorStore
@@ -49,10 +50,15 @@ def stores(pool: ConnectionPool[Any]) -> dict[str, VectorStore]:
         with pool.connection() as connection:
             return connection.execute(query, (fence.job_id, fence.attempt)).fetchone() is not None
 
+    def has_collection(collection: CollectionRef) -> bool:
+        with pool.connection() as connection:
+            query = "SELECT 1 FROM collections WHERE id = %s"
+            return connection.execute(query, (collection.id,)).fetchone() is not None
+
     return {
-        "memory": MemoryVectorStore(owns_job),
+        "memory": MemoryVectorStore(owns_job, has_collection),
         "pgvector": PgVectorStore(pool),
-        "qdrant": QdrantVectorStore(client, lambda fence: job_held(pool, fence), index_payloads=False),
+        "qdrant": QdrantVectorStore(client, partial(held, pool), index_payloads=False),
     }
 
 
@@ -62,12 +68,23 @@ def store(request: pytest.FixtureRequest, stores: dict[str, VectorStore]) -> Vec
 
 
 @pytest.fixture
-def collection(store: VectorStore) -> Iterator[CollectionRef]:
+def collection(store: VectorStore, pool: ConnectionPool[Any]) -> Iterator[CollectionRef]:
     """A fresh collection of vectors with 8 components."""
-    ref = CollectionRef(uuid.uuid4(), DIMENSION)
+    ref = add_collection(pool, DIMENSION)
     store.create_collection(ref)
     yield ref
     store.drop_collection(ref)
+
+
+def add_collection(pool: ConnectionPool[Any], dimension: int) -> CollectionRef:
+    """A collection's row: fenced writes look for it."""
+    ref = CollectionRef(uuid.uuid4(), dimension)
+    with pool.connection() as connection:
+        connection.execute(
+            "INSERT INTO collections (id, tenant, name, model, dimension) VALUES (%s, 'acme', %s, 'm', %s)",
+            (ref.id, ref.id.hex, dimension),
+        )
+    return ref
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@
 
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+from psycopg_pool import ConnectionPool
 
 from shared.errors import LeaseLost, PermanentJobError
 from shared.vectors.filters import parse
@@ -258,7 +260,8 @@ def test_touch_confirms_what_is_unchanged(store: VectorStore, collection: Collec
     assert store.get(collection, ["a"])["a"].payload == {"n": 1}
 
 
-@pytest.mark.parametrize(
+FencedWrite = Callable[[VectorStore, CollectionRef, Fence], object]
+fenced_writes = pytest.mark.parametrize(
     "write",
     [
         lambda store, collection, fence: store.upsert(
@@ -269,11 +272,28 @@ def test_touch_confirms_what_is_unchanged(store: VectorStore, collection: Collec
     ],
     ids=["upsert", "delete", "touch"],
 )
+
+
+@fenced_writes
+def test_a_job_writes_nothing_into_a_deleted_collection(
+    store: VectorStore, collection: CollectionRef, running_job: Fence, pool: ConnectionPool[Any], write: FencedWrite
+) -> None:
+    store.upsert(collection, [Point("a", unit(1), {"n": 1}, content_hash="hash", version=1)], fence=running_job)
+    with pool.connection() as connection:
+        connection.execute("DELETE FROM collections WHERE id = %s", (collection.id,))
+    with pytest.raises(PermanentJobError) as refused:
+        write(store, collection, running_job)
+    assert refused.value.code == "collection_unknown"
+    stored = store.get(collection, ["a"])["a"]
+    assert (stored.payload, stored.version) == ({"n": 1}, 1)
+
+
+@fenced_writes
 def test_a_late_attempt_writes_nothing(
     store: VectorStore,
     collection: CollectionRef,
     running_job: Fence,
-    write: Callable[[VectorStore, CollectionRef, Fence], None],
+    write: FencedWrite,
 ) -> None:
     store.upsert(collection, [Point("a", unit(1), {"n": 1}, content_hash="hash", version=1)], fence=running_job)
     for late in (Fence(running_job.job_id, 1), Fence(uuid.uuid4(), 2)):

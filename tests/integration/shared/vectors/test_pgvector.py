@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 
+from shared import collections
 from shared.errors import DependencyUnavailable
 from shared.jobs import lifecycle, sweeping
 from shared.vectors import pgvector_index, pgvector_sql
 from shared.vectors.filters import parse
 from shared.vectors.pgvector import PgVectorStore
 from shared.vectors.protocol import CollectionRef, Fence, Point
+
+from .conftest import add_collection
 
 DIMENSION = 64
 ITEMS = 20_000
@@ -173,9 +176,10 @@ def test_vectors_too_long_for_an_index_are_scanned(pool: ConnectionPool[Any]) ->
 def test_nobody_takes_a_job_over_while_its_attempt_writes(
     pool: ConnectionPool[Any], vector_database: str, running_job: Fence
 ) -> None:
+    collection = add_collection(pool, DIMENSION)
     with psycopg.connect(vector_database, autocommit=True) as connection:
         connection.execute("UPDATE jobs SET lease_until = now() - interval '1 s' WHERE id = %s", (running_job.job_id,))
-        with PgVectorStore(pool)._transaction(running_job):
+        with PgVectorStore(pool)._transaction(collection, running_job):
             assert sweeping.rescue(connection, max_crashes=3, retention_days=1, page=10).requeued == []
         rescued = sweeping.rescue(connection, max_crashes=3, retention_days=1, page=10)
     assert rescued.requeued == [("index", running_job.job_id)]
@@ -184,12 +188,26 @@ def test_nobody_takes_a_job_over_while_its_attempt_writes(
 def test_a_write_holds_up_neither_the_heartbeat_nor_a_cancel(
     pool: ConnectionPool[Any], vector_database: str, running_job: Fence
 ) -> None:
+    collection = add_collection(pool, DIMENSION)
     beat = lifecycle.Beat(running_job.job_id, running_job.attempt)
     with psycopg.connect(vector_database, autocommit=True) as connection:
         connection.execute("SET lock_timeout = '1s'")
-        with PgVectorStore(pool)._transaction(running_job):
+        with PgVectorStore(pool)._transaction(collection, running_job):
             assert lifecycle.beat(connection, [beat], lease_seconds=60).owned == {running_job.job_id}
             connection.execute("UPDATE jobs SET cancel_requested_at = now() WHERE id = %s", (running_job.job_id,))
+
+
+def test_a_collection_is_not_deleted_in_the_middle_of_a_write(
+    pool: ConnectionPool[Any], vector_database: str, running_job: Fence
+) -> None:
+    collection = add_collection(pool, DIMENSION)
+    with psycopg.connect(vector_database, autocommit=True) as connection:
+        connection.execute("SET lock_timeout = '200ms'")
+        with PgVectorStore(pool)._transaction(collection, running_job):
+            collections.note_write(connection, collection.id)
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                collections.delete(connection, collection.id)
+        collections.delete(connection, collection.id)
 
 
 def test_a_postgres_that_is_away_is_said_so() -> None:

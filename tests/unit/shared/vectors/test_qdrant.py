@@ -72,7 +72,7 @@ def store(server: Server) -> Iterator[QdrantVectorStore]:
     http.server_close()
 
 
-def hold(fence: Fence) -> Any:
+def hold(fence: Fence, collection: CollectionRef) -> Any:
     raise AssertionError("no write here is fenced")
 
 
