@@ -27,11 +27,21 @@ from hypothesis.stateful import (
 )
 
 from shared.database.pool import Connection, connect
-from shared.jobs import lifecycle, sweeping
+from shared.jobs import control, lifecycle, sweeping
 from shared.jobs.lifecycle import Beat, ClaimedJob, Outcome, Verdict
 
 from .conftest import add_job, pass_time
 
+
+def _for_psycopg(statement: str, *names: str) -> str:
+    """A statement that the API runs over asyncpg, with names in the place of its numbers."""
+    for number, name in enumerate(names, start=1):
+        statement = statement.replace(f"${number}", f"%({name})s")
+    return statement
+
+
+CANCEL = _for_psycopg(control.CANCEL, "id", "tenant", "days")
+RETRY = _for_psycopg(control.RETRY, "id", "tenant")
 LEASE, MAX_CRASHES = 30.0, 3
 TERMINAL = {"succeeded", "failed", "canceled"}
 BATCH = st.sampled_from(["a", "b", None])
@@ -51,6 +61,7 @@ class JobLife(RuleBasedStateMachine):
         self.jobs: set[uuid.UUID] = set()
         self.ended: dict[uuid.UUID, Any] = {}
         self.attempts: dict[uuid.UUID, int] = {}
+        self.canceled_at: dict[uuid.UUID, int] = {}
 
     @initialize(target=messages, batches=st.lists(BATCH, min_size=2, max_size=4))
     def submit_some(self, batches: list[str | None]) -> Any:
@@ -93,6 +104,7 @@ class JobLife(RuleBasedStateMachine):
         for job in claimed:
             assert job.id not in self.ended, "a finished job was claimed"
             assert job.attempt > self.attempts.get(job.id, 0), "an attempt number came twice"
+            assert job.id not in self.canceled_at, "a job whose cancel was accepted was run once more"
             self.attempts[job.id] = job.attempt
         if len(claimed) > 1:
             assert all(job.crashes == 0 for job in claimed), "a job that crashed shared a batch"
@@ -127,13 +139,18 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(job_id=messages)
     def cancel(self, job_id: uuid.UUID) -> None:
-        """As the API does: at once when nobody runs it, by request when somebody does."""
-        self.connection.execute(
-            "UPDATE jobs SET state = 'canceled', completed_at = now() WHERE id = %s AND state = 'queued'", (job_id,)
-        )
-        self.connection.execute(
-            "UPDATE jobs SET cancel_requested_at = now() WHERE id = %s AND state = 'running'", (job_id,)
-        )
+        """The API's own statement: at once when nobody runs the job, by request when somebody does."""
+        row = self.connection.execute(CANCEL, {"id": job_id, "tenant": "t", "days": 30}).fetchone()
+        if row is not None:
+            self.canceled_at[job_id] = self._state(job_id)[1]
+
+    @rule(job_id=messages)
+    def retry(self, job_id: uuid.UUID) -> None:
+        """The API's own statement: a failed or canceled job runs again, as if new."""
+        row = self.connection.execute(RETRY, {"id": job_id, "tenant": "t"}).fetchone()
+        if row is not None:
+            del self.ended[job_id]
+            self.canceled_at.pop(job_id, None)
 
     @rule(target=held, job=held)
     def stall_past_the_lease(self, job: ClaimedJob) -> Any:
