@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 
 import psycopg
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 MAX_RINGS = 8
 """Wake-ups for one queue in one sweep: enough to wake every process of a machine."""
+SERVED_PAUSE_SECONDS = 5.0
+"""Somebody takes jobs from the queue, and a worker needs about as long for one wake-up: one more a slice is plenty."""
 RING_PAUSE_CAP_SECONDS = 30.0
 """A queue that nobody serves is rung this seldom in the end, so that its messages do not pile up."""
 
@@ -46,7 +49,7 @@ class Sweeper:
         self._doorbell = doorbell
         self._settings = settings
         self._announce = announce
-        self._pauses: dict[str, tuple[uuid.UUID, float, float]] = {}
+        self._rung: dict[str, _Rung] = {}
 
     def sweep(self) -> None:
         """Rescue, time out, cancel, ring.
@@ -89,19 +92,37 @@ class Sweeper:
         return max(len(late), len(canceled))
 
     def _ring_unclaimed(self, connection: sweeping.Connection, queue: str) -> None:
-        """Ring for what has been ready for a while, ever more seldom while nobody comes."""
+        """Ring for what has been ready for a while: for a queue that stands still ever more seldom, and for one that
+        moves now and then, with a single ring, as its workers are busy rather than asleep.
+        """
         jobs = sweeping.unclaimed(connection, queue, grace_seconds=self._settings.ring_grace_seconds, page=256)
         if not jobs:
-            self._pauses.pop(queue, None)
+            self._rung.pop(queue, None)
             return
         head, now = jobs[0][0], time.monotonic()
-        seen, next_at, pause = self._pauses.get(queue, (None, 0.0, self._settings.sweep_seconds))
-        if seen == head and now < next_at:
+        last = self._rung.get(queue)
+        moves = last is not None and last.head != head
+        if last is not None and now - last.at < (SERVED_PAUSE_SECONDS if moves else last.pause):
             return
-        pause = min(RING_PAUSE_CAP_SECONDS, pause * 2) if seen == head else self._settings.sweep_seconds
-        self._pauses[queue] = (head, now + pause, pause)
-        for job_id in _one_ring_a_batch(jobs)[:MAX_RINGS]:
+        if last is None:
+            pause = self._settings.sweep_seconds
+        else:
+            pause = last.pause if moves else min(RING_PAUSE_CAP_SECONDS, last.pause * 2)
+        self._rung[queue] = _Rung(head, now, pause)
+        for job_id in _one_ring_a_batch(jobs)[: 1 if moves else MAX_RINGS]:
             self._doorbell.ring(queue, job_id, merge=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rung:
+    """The last time that a queue was rung."""
+
+    head: uuid.UUID
+    """The first job that waited then."""
+    at: float
+    """On the monotonic clock."""
+    pause: float
+    """Seconds until it is rung again if it stands still."""
 
 
 def _one_ring_a_batch(jobs: list[tuple[uuid.UUID, str]]) -> list[uuid.UUID]:

@@ -93,6 +93,22 @@ def test_a_queue_that_nobody_serves_is_rung_ever_more_seldom(
     assert rung_at[-1] - rung_at[-2] == 30
 
 
+def test_a_backlog_that_is_served_is_rung_for_seldom_and_once(
+    pool: Pool, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("workers.sweeper.time.monotonic", lambda: now[0])
+    bench = Bench(pool)
+    backlog = [add_job(connection, kind="generate", next_run_in=-100 + n) for n in range(40)]
+    rings = []
+    for job_id in backlog[:30]:
+        rings.append(len(bench.sweep()))
+        connection.execute("DELETE FROM jobs WHERE id = %s", (job_id,))
+        now[0] += 1
+    assert rings[0] == 8
+    assert rings[1:] == ([0, 0, 0, 0, 1] * 6)[:29]
+
+
 def test_nothing_waiting_is_not_rung(pool: Pool, connection: Connection) -> None:
     add_job(connection)
     assert Bench(pool).sweep() == []
