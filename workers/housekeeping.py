@@ -1,10 +1,12 @@
-"""The slow half of the sweeper, in a thread of its own so that no rescue waits for it.
+"""The slow half of the sweeper, in threads of its own so that no rescue waits for it.
 
-Deletes what has expired, erases pictures that no job holds, and gives large collections their vector index.
+Deletes what has expired, erases pictures that no job holds, and gives large collections their vector index. A build may
+take minutes, so it keeps nothing else waiting.
 """
 
 import threading
 import uuid
+from collections.abc import Callable
 
 import structlog
 
@@ -36,15 +38,20 @@ class Housekeeper:
         self._stop = stop
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="housekeeping", daemon=True).start()
+        self._go_round("housekeeping", self.expire, self.erase_files)
+        self._go_round("optimizing", self.optimize_collections)
 
-    def _run(self) -> None:
+    def _go_round(self, name: str, *chores: Callable[[], object]) -> None:
+        threading.Thread(target=self._run, args=(chores,), name=name, daemon=True).start()
+
+    def _run(self, chores: tuple[Callable[[], object], ...]) -> None:
         while not self._stop.wait(self._settings.housekeeping_seconds):
-            for chore in (self.expire, self.erase_files, self.optimize_collections):
+            for chore in chores:
                 try:
                     chore()
                 except Exception as error:  # noqa: BLE001 - one chore that fails must not keep the others from running
-                    log.warning("housekeeping_failed", chore=chore.__name__, error=str(error).strip())
+                    name = getattr(chore, "__name__", str(chore))
+                    log.warning("housekeeping_failed", chore=name, error=str(error).strip())
 
     def expire(self) -> int:
         """Delete finished jobs past their time, with whatever their attempts stored. Returns how many."""

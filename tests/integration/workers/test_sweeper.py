@@ -1,10 +1,12 @@
 """The sweeper and its housekeeping on a real Postgres; rings and announcements are only written down."""
 
 import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from shared import collections
@@ -13,6 +15,7 @@ from shared.settings import SweeperSettings
 from shared.storage import LocalStorage, StorageError
 from shared.storage.keys import job_file_key
 from shared.vectors.pgvector import PgVectorStore
+from shared.vectors.protocol import CollectionRef, Point
 from tests.integration.shared.jobs.conftest import add_job, job_row, pass_time
 from tests.integration.shared.jobs.test_lifecycle import claim
 from workers.housekeeping import Housekeeper
@@ -150,10 +153,6 @@ def test_a_job_whose_files_cannot_be_deleted_yet_stays(pool: Pool, connection: C
 
 
 def test_large_collections_get_an_index(pool: Pool, connection: Connection, tmp_path: Path) -> None:
-    import numpy as np
-
-    from shared.vectors.protocol import Point
-
     row = collections.ensure(connection, "t", "c", model="m", dimension=4)
     keeper = housekeeper(pool, tmp_path, threshold=10)
     store = PgVectorStore(pool)
@@ -161,3 +160,32 @@ def test_large_collections_get_an_index(pool: Pool, connection: Connection, tmp_
     store.upsert(row.ref, [Point(id=str(n), vector=vector) for n, vector in enumerate(vectors)])
     assert keeper.optimize_collections() == 1
     assert keeper.optimize_collections() == 0
+
+
+def test_a_long_index_build_keeps_nothing_from_expiring(pool: Pool, connection: Connection, tmp_path: Path) -> None:
+    building, built = threading.Event(), threading.Event()
+
+    class Slow(PgVectorStore):
+        def optimize(self, collection: CollectionRef) -> bool:
+            building.set()
+            return built.wait(10)
+
+    collections.ensure(connection, "t", "c", model="m", dimension=4)
+    settings = SETTINGS.model_copy(update={"housekeeping_seconds": 0.01})
+    stop = threading.Event()
+    Housekeeper(pool, LocalStorage(tmp_path), Slow(pool), settings, stop).start()
+    try:
+        assert building.wait(5)
+        add_job(connection, state="failed", expires_in=-1)
+        wait_until(lambda: connection.execute("SELECT 1 FROM jobs").fetchone() is None)
+    finally:
+        built.set()
+        stop.set()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Return when it holds, or fail."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
