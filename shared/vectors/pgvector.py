@@ -22,6 +22,8 @@ from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, Stor
 
 INDEX_THRESHOLD = 5_000
 """Items above which a collection gets an HNSW index; an exact scan of fewer takes a few milliseconds."""
+DROP_PAGE = 5_000
+"""Items of a dropped collection that one statement deletes: each is short, whatever the collection's size."""
 MAX_SCAN_TUPLES = 20_000
 """Entries that an index scan visits for a filter before the search falls back to an exact one."""
 MIN_EF_SEARCH, MAX_EF_SEARCH = 100, 1_000
@@ -44,9 +46,9 @@ class PgVectorStore:
     def drop_collection(self, collection: CollectionRef) -> None:
         with postgres_reachable():
             hnsw.drop(self._pool, collection)
-        with self._transaction() as cursor:
-            statement = sql.SQL("DELETE FROM items WHERE {}").format(hnsw.in_collection(collection))
-            cursor.execute(statement, prepare=False)
+        page, after = statements.drop_page(collection), ""
+        while after is not None:
+            after = self._value(page, {"after": after, "page": DROP_PAGE})
 
     def upsert(self, collection: CollectionRef, points: Sequence[Point], *, fence: Fence | None = None) -> None:
         chosen = checked_points(collection, points)
@@ -157,6 +159,9 @@ class PgVectorStore:
         """
         if collection.dimension > hnsw.MAX_DIMENSION:
             return False
+        with self._transaction() as cursor:
+            if hnsw.is_ready(cursor.connection, collection):
+                return False
         if not self._value(statements.holds_more(collection), {"threshold": self._index_threshold}):
             return False
         with postgres_reachable():

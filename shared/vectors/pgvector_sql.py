@@ -124,6 +124,15 @@ def delete_where(collection: CollectionRef, filter: Filter, marked: bool) -> Sta
     return query.format(where), params
 
 
+def drop_page(collection: CollectionRef) -> sql.Composed:
+    """Remove the first `page` items after `after`, marks included. Answers the last id removed, null for none."""
+    return sql.SQL(
+        "WITH gone AS (DELETE FROM items WHERE {mine} AND item_id = ANY (ARRAY("
+        "SELECT item_id FROM items WHERE {mine} AND item_id > %(after)s ORDER BY item_id LIMIT %(page)s))"
+        " RETURNING item_id) SELECT max(item_id) FROM gone"
+    ).format(mine=in_collection(collection))
+
+
 def nearest(collection: CollectionRef, filter: Filter | None, *, exact: bool, with_vectors: bool) -> Statement:
     """The `limit` nearest to `vector` that are not in `exclude`.
 

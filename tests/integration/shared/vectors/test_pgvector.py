@@ -127,6 +127,22 @@ def test_racing_workers_build_one_index(pool: ConnectionPool[Any], small: Collec
     assert len(eager.search(small, np.ones(DIMENSION, dtype=np.float32), top_k=10)) == 10
 
 
+def test_a_collection_that_has_its_index_is_not_counted(
+    pool: ConnectionPool[Any], vector_database: str, small: CollectionRef
+) -> None:
+    eager = PgVectorStore(pool, index_threshold=10)
+    fill(eager, small, 100)
+    eager.optimize(small)
+    with psycopg.connect(vector_database) as connection:
+        connection.execute("LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
+        with ThreadPoolExecutor(1) as worker:
+            optimized = worker.submit(eager.optimize, small)
+            try:
+                assert optimized.result(timeout=2) is False
+            finally:
+                connection.rollback()
+
+
 def test_an_interrupted_build_is_made_anew(pool: ConnectionPool[Any], small: CollectionRef) -> None:
     eager = PgVectorStore(pool, index_threshold=10)
     fill(eager, small, 100)
@@ -162,6 +178,34 @@ def test_dropping_a_collection_drops_its_index(pool: ConnectionPool[Any]) -> Non
     with pool.connection() as connection:
         row = connection.execute("SELECT to_regclass(%s)", (pgvector_index.index_name(collection),)).fetchone()
     assert row == (None,)
+
+
+def test_a_large_collection_is_dropped_a_page_a_statement(pool: ConnectionPool[Any]) -> None:
+    store, collection = PgVectorStore(pool), CollectionRef(uuid.uuid4(), 3)
+    with pool.connection() as connection:
+        connection.execute(
+            "INSERT INTO items (collection_id, item_id, embedding, version)"
+            " SELECT %s, 'item-' || n, '[1,2,3]', 0 FROM generate_series(1, 12000) n",
+            (collection.id,),
+        )
+        connection.execute(PAGES_ONLY)
+    try:
+        store.drop_collection(collection)
+    finally:
+        with pool.connection() as connection:
+            connection.execute("DROP FUNCTION pages_only CASCADE")
+    assert store.count(collection) == 0
+
+
+PAGES_ONLY = """
+CREATE FUNCTION pages_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF (SELECT count(*) FROM gone) > 5000 THEN RAISE 'too many rows for one statement'; END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER pages_only AFTER DELETE ON items REFERENCING OLD TABLE AS gone
+  FOR EACH STATEMENT EXECUTE FUNCTION pages_only()
+"""
 
 
 def test_vectors_too_long_for_an_index_are_scanned(pool: ConnectionPool[Any]) -> None:
