@@ -40,6 +40,7 @@ _CONNECT_ATTEMPTS = 3
 _PORTS = frozenset(range(1, 65536))
 _MAX_URL_LENGTH = 8192
 _ENCODED_ADDRESS = re.compile(r"[0-9.]+|(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}\.?", re.IGNORECASE)
+_PLAIN_URL = re.compile(r"(https?://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?)(?:[/?#][!-~]*)?")
 _LOCALHOST = re.compile(r"(.*\.)?localhost\.?", re.IGNORECASE)
 
 
@@ -56,7 +57,7 @@ def _operator_table() -> AddressTable:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AddressGuard:
     """The rules that one allow-list makes. `public` holds for every host, `named` for the hosts listed by name."""
 
@@ -95,6 +96,17 @@ class AddressGuard:
             raise _refusal(host, error) from error
         return target
 
+    def refuse(self, url: str) -> None:
+        """Raise what `check` raises, remembering it by host: a batch has thousands of pictures, mostly of a few hosts.
+
+        Of a plain URL nothing but its origin decides; any other goes through `check` itself.
+        """
+        plain = _PLAIN_URL.fullmatch(url) if len(url) <= _MAX_URL_LENGTH else None
+        if plain is None:
+            self.check(url)
+        elif (refusal := _refusal_of(self, plain[1])) is not None:
+            raise PermanentJobError(*refusal)
+
     def _check_host(self, host: str) -> None:
         if _LOCALHOST.fullmatch(host):
             raise forbidden_host(host)
@@ -105,6 +117,16 @@ class AddressGuard:
                 raise forbidden_host(host) from None
             if not self.public.permits_address(plain):
                 raise forbidden_host(host)
+
+
+@lru_cache(maxsize=4096)
+def _refusal_of(guard: AddressGuard, origin: str) -> tuple[ErrorCode, str] | None:
+    """What is wrong with an origin. It cannot go stale: no name is resolved in it, that is done with every fetch."""
+    try:
+        guard.check(origin)
+    except PermanentJobError as error:
+        return error.code, error.message
+    return None
 
 
 @lru_cache(maxsize=32)

@@ -60,7 +60,7 @@ def check_url(url: str, policy: FetchPolicy) -> None:
 
     Raises PermanentJobError: `invalid_input` for what is no URL, `image_forbidden_address`.
     """
-    guard_for(policy.allow).check(url)
+    guard_for(policy.allow).refuse(url)
 
 
 def fetch(

@@ -1,8 +1,13 @@
 """What is refused without asking the network: no connect and no lookup happens in this file."""
 
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.errors import ConfigurationError, ErrorCode, PermanentJobError
+from shared.images.addresses import guard_for
 from shared.images.fetch import FetchPolicy, check_url, fetch
 from tests.unit.shared.images.conftest import Attempts
 
@@ -142,6 +147,35 @@ def test_the_allow_list_opens_what_it_names_and_no_more() -> None:
 def test_bad_entries_of_the_allow_list(entry: str) -> None:
     with pytest.raises(ConfigurationError, match="FETCH_ALLOW"):
         check_url("http://example.com/", FetchPolicy(allow=(entry,)))
+
+
+HOSTS = st.sampled_from(
+    ["example.com", "a..b", "-a.com", "xn--a", "0x7f.1", "1.2.3", "LOCALHOST", "a.internal", *FORBIDDEN_HOSTS]
+)
+REST = st.one_of(
+    st.sampled_from(["", "/", ":80/", ":0/", ":99999/a", "?@127.0.0.1/", "/\\@b", "\\@b", "#x"]), st.text(max_size=8)
+)
+
+
+@given(st.sampled_from(["http://", "https://", "HTTP://", "ftp://"]), HOSTS, REST)
+def test_what_is_remembered_is_what_a_check_finds(scheme: str, host: str, rest: str) -> None:
+    def refusal(allow: tuple[str, ...], call: str) -> tuple[str, str] | None:
+        try:
+            getattr(guard_for(allow), call)(scheme + host + rest)
+        except PermanentJobError as error:
+            return error.code, error.message
+        return None
+
+    for allow in ((), ("10.0.0.0/8", "*.internal", "localhost")):
+        assert refusal(allow, "refuse") == refusal(allow, "refuse") == refusal(allow, "check")
+
+
+def test_many_urls_of_a_few_hosts_are_checked_quickly() -> None:
+    urls = [f"https://pictures{n % 7}.example.com/{n}.jpg" for n in range(20_000)]
+    policy, started = FetchPolicy(), time.process_time()
+    for url in urls:
+        check_url(url, policy)
+    assert time.process_time() - started < 0.15
 
 
 def test_the_guard_of_these_tests_works(no_connect: Attempts) -> None:
