@@ -1,12 +1,14 @@
 """The slow half of the sweeper, in threads of its own so that no rescue waits for it.
 
-Deletes what has expired, erases pictures that no job holds, and gives large collections their vector index. A build may
-take minutes, so it keeps nothing else waiting.
+Deletes what has expired, erases pictures that no job holds, gives large collections their vector index (a build may
+take minutes, and keeps nothing else waiting), and forgets deletes that nothing can undo any more.
 """
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -18,11 +20,14 @@ from shared.jobs import sweeping
 from shared.settings import SweeperSettings
 from shared.storage import Storage
 from shared.storage.keys import job_prefix
-from shared.vectors.protocol import VectorStore
+from shared.vectors.protocol import CollectionRef, VectorStore
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 COLLECTIONS_PAGE = 100
+FORGET_SECONDS = 3_600.0
+"""How often delete marks are looked through: it reads every job and every item, and they do no harm meanwhile."""
 
 
 class Housekeeper:
@@ -36,16 +41,19 @@ class Housekeeper:
         self._vectors = vectors
         self._settings = settings
         self._stop = stop
+        self._no_write_before = 0
 
     def start(self) -> None:
-        self._go_round("housekeeping", self.expire, self.erase_files)
-        self._go_round("optimizing", self.optimize_collections)
+        every = self._settings.housekeeping_seconds
+        self._go_round("housekeeping", every, self.expire, self.erase_files)
+        self._go_round("optimizing", every, self.optimize_collections)
+        self._go_round("forgetting", max(every, FORGET_SECONDS), self.forget_deleted)
 
-    def _go_round(self, name: str, *chores: Callable[[], object]) -> None:
-        threading.Thread(target=self._run, args=(chores,), name=name, daemon=True).start()
+    def _go_round(self, name: str, every: float, *chores: Callable[[], object]) -> None:
+        threading.Thread(target=self._run, args=(every, chores), name=name, daemon=True).start()
 
-    def _run(self, chores: tuple[Callable[[], object], ...]) -> None:
-        while not self._stop.wait(self._settings.housekeeping_seconds):
+    def _run(self, every: float, chores: tuple[Callable[[], object], ...]) -> None:
+        while not self._stop.wait(every):
             for chore in chores:
                 try:
                     chore()
@@ -81,17 +89,32 @@ class Housekeeper:
 
     def optimize_collections(self) -> int:
         """Index the vectors of collections that have become large. Returns how many were indexed."""
-        built, after = 0, None
+        return sum(self._each_collection("collection_not_optimized", self._vectors.optimize))
+
+    def forget_deleted(self) -> None:
+        """Drop the marks of deletes that no job submitted before them can undo any more.
+
+        A job takes its place in the order before others see it. So what the last round found counts too: whatever was
+        being accepted then is there by now.
+        """
+        with self._pool.connection() as connection:
+            found = sweeping.first_write_to_come(connection)
+        certain, self._no_write_before = min(found, self._no_write_before), found
+        forget = partial(self._vectors.forget_deleted, before_version=certain)
+        list(self._each_collection("marks_not_forgotten", forget))
+
+    def _each_collection(self, failed: str, work: Callable[[CollectionRef], T]) -> Iterator[T]:
+        """What `work` answers for each collection there is. One that fails is logged, and the others go on."""
+        after = None
         while page := self._page(after):
             for row in page:
                 if self._stop.is_set():
-                    return built
+                    return
                 try:
-                    built += self._vectors.optimize(row.ref)
+                    yield work(row.ref)
                 except DarkroomError as error:
-                    log.warning("collection_not_optimized", collection=str(row.id), error=str(error))
+                    log.warning(failed, collection=str(row.id), error=str(error))
             after = page[-1].id
-        return built
 
     def _page(self, after: uuid.UUID | None) -> list[collections.CollectionRow]:
         with self._pool.connection() as connection:

@@ -100,6 +100,10 @@ SELECT id, tenant, attempt > 0 AND NOT (state = 'succeeded' AND attempt = 1 AND 
 FROM jobs WHERE expires_at < now() ORDER BY expires_at LIMIT %(page)s FOR UPDATE SKIP LOCKED
 """
 
+_FIRST_WRITE_TO_COME = """
+SELECT COALESCE(min(seq) FILTER (WHERE kind = 'index' AND state <> 'succeeded'), max(seq) + 1, 0) FROM jobs
+"""
+
 
 def rescue(connection: Connection, *, max_crashes: int, retention_days: int, page: int) -> Rescued:
     """Take jobs away from workers whose lease ran out."""
@@ -138,3 +142,12 @@ def expired(connection: Connection, *, page: int) -> list[ExpiredJob]:
 def delete(connection: Connection, job_ids: list[uuid.UUID]) -> None:
     """Delete the rows of jobs that `expired` answered."""
     connection.execute("DELETE FROM jobs WHERE id = ANY(%s)", (job_ids,))
+
+
+def first_write_to_come(connection: Connection) -> int:
+    """The lowest `seq` of an `index` job that may still write, or one past the highest `seq` where there is none.
+
+    Failed and canceled ones count, as their owners may retry them under the same `seq`. Reads the whole table.
+    """
+    row = connection.execute(_FIRST_WRITE_TO_COME).fetchone()
+    return int(row[0]) if row else 0

@@ -162,6 +162,43 @@ def test_large_collections_get_an_index(pool: Pool, connection: Connection, tmp_
     assert keeper.optimize_collections() == 0
 
 
+def test_delete_marks_go_once_no_earlier_job_can_run(pool: Pool, connection: Connection, tmp_path: Path) -> None:
+    ref = collections.ensure(connection, "t", "c", model="m", dimension=4).ref
+    keeper, store = housekeeper(pool, tmp_path), PgVectorStore(pool)
+
+    def marks_after(rounds: int) -> int:
+        for _ in range(rounds):
+            keeper.forget_deleted()
+        row = connection.execute("SELECT count(*) FROM items").fetchone()
+        return row[0] if row else 0
+
+    store.delete(ref, ["nothing"], version=0)
+    assert marks_after(2) == 1  # no job was ever submitted: nothing is known of the order
+    failed = add_job(connection, kind="index", state="failed")
+    store.delete(ref, ["a"], version=seq_of(connection, add_job(connection, state="succeeded")))
+    assert marks_after(2) == 1  # below the failed job; its owner may yet retry it
+    connection.execute("DELETE FROM jobs WHERE id = %s", (failed,))
+    assert marks_after(1) == 1  # a job before the delete may have been under way, and not committed yet
+    assert marks_after(1) == 0
+
+
+def test_a_delete_mark_outlasts_a_job_that_was_being_accepted(
+    pool: Pool, connection: Connection, postgres_url: str, tmp_path: Path
+) -> None:
+    ref = collections.ensure(connection, "t", "c", model="m", dimension=4).ref
+    keeper, store = housekeeper(pool, tmp_path), PgVectorStore(pool)
+    with connect(postgres_url) as other, other.transaction():
+        add_job(other, kind="index")
+        store.delete(ref, ["a"], version=seq_of(connection, add_job(connection, state="succeeded")))
+        keeper.forget_deleted()
+    keeper.forget_deleted()
+    assert connection.execute("SELECT item_id FROM items").fetchall() == [("a",)]
+
+
+def seq_of(connection: Connection, job_id: uuid.UUID) -> int:
+    return int(job_row(connection, job_id)["seq"])
+
+
 def test_a_long_index_build_keeps_nothing_from_expiring(pool: Pool, connection: Connection, tmp_path: Path) -> None:
     building, built = threading.Event(), threading.Event()
 
