@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api import errors, openapi
 from api.metrics import Metrics
 from api.middleware import RequestContext
-from api.routes import collections, health, items, jobs, keys, metrics, models, queues, submit
+from api.routes import collections, health, items, jobs, keys, metrics, models, queues, reference, submit
 from api.routes.collections import CollectionRequest
 from api.routes.keys import KeyRequest
 from api.services import Services
@@ -35,6 +35,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         summary="Jobs for pictures: embed, index, search.",
         description=DESCRIPTION,
         version="0.1.0",
+        docs_url=None,  # `api/routes/reference.py` serves it
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
@@ -44,6 +45,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.include_router(submit.router(services.kinds))
     for part in (jobs, collections, items, models, keys, queues, health, metrics):
         app.include_router(part.router)
+    reference.install(app)
     errors.install(app)
     openapi.install(app, services.kinds, bodies=(CollectionRequest, KeyRequest))
     _add_middleware(app, settings)

@@ -1,6 +1,7 @@
 """What operators see: queues, health, metrics; and the verb `keys`."""
 
 import json
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -73,6 +74,18 @@ async def test_a_dependency_that_refuses_us_is_down(make_settings: Make) -> None
         parts = answer.json()["dependencies"]
         assert (parts["vectors"]["status"], parts["vectors"]["error"]) == ("down", "UnexpectedResponse")
         assert (parts["postgres"]["status"], parts["postgres"]["error"]) == ("up", None)
+
+
+async def test_the_reference_page_needs_no_other_server(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/docs")).text
+    addresses = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(addresses) == 3
+    for address in addresses:
+        assert address.startswith("/docs/")
+        assert (await client.get(address)).status_code == 200
+    assert "'/openapi.json'" in page
+    problem(await client.get("/docs/files/none.js"), 404, "not_found")
+    problem(await client.get("/docs/files/../../api/app.py"), 404, "not_found")
 
 
 async def test_metrics_count_requests_and_jobs(
