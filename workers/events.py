@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 GROUP = 500
 """Events in one message at most."""
 MAX_PENDING = 50_000
+"""Events kept while the broker is slow or away; later ones are dropped."""
 FLUSH_SECONDS = 0.05
 
 Event = dict[str, Any]
@@ -40,6 +41,8 @@ class TaskEvents:
         self._hostname = hostname
         self._pid = os.getpid()
         self._events: queue.SimpleQueue[list[Event]] = queue.SimpleQueue()
+        self._pending = 0
+        self._lock = threading.Lock()
         threading.Thread(target=self._run, name="task-events", daemon=True).start()
 
     def started(self, jobs: Sequence[ClaimedJob]) -> None:
@@ -80,16 +83,24 @@ class TaskEvents:
         }
 
     def _put(self, events: list[Event]) -> None:
-        if events and self._events.qsize() < MAX_PENDING // 100:
-            self._events.put(events)
+        with self._lock:
+            if events and self._pending + len(events) <= MAX_PENDING:
+                self._pending += len(events)
+                self._events.put(events)
+
+    def _take(self) -> list[Event]:
+        events = self._events.get()
+        with self._lock:
+            self._pending -= len(events)
+        return events
 
     def _run(self) -> None:
         dispatcher: EventDispatcher | None = None
         while True:
-            group = self._events.get()
+            group = self._take()
             time.sleep(FLUSH_SECONDS)  # let a few batches gather: one message costs far more than one event
             while len(group) < GROUP and not self._events.empty():
-                group += self._events.get()
+                group += self._take()
             try:
                 dispatcher = dispatcher or self._open()
                 self._send(dispatcher, group)
