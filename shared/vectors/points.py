@@ -28,7 +28,11 @@ def checked_points(collection: CollectionRef, points: Sequence[Point]) -> list[P
 
 
 def check_point(collection: CollectionRef, point: Point) -> None:
-    """Raise PermanentJobError when a point cannot be stored."""
+    """Raise PermanentJobError (`model_mismatch`, `invalid_input`) for an id, version, text or vector that is refused.
+
+    A write refuses all of its points for one that is bad: whoever wants the others stored calls this for each before.
+    The payload is for `payload_json` to check.
+    """
     if not 1 <= len(point.id) <= MAX_ID or not _is_text(point.id):
         raise _invalid(
             f"The item id {point.id[:40]!r} must be 1 to {MAX_ID} characters without NUL or lone surrogates."
