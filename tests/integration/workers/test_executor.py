@@ -1,125 +1,27 @@
 """Claim, run, finish on a real Postgres, with handlers made for the occasion."""
 
-import threading
-import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 import psycopg
 import pytest
 
 from shared.contracts.noop import NoopInput, NoopOutput
 from shared.contracts.registry import KINDS
-from shared.database.pool import Connection, Pool, connect, open_pool
+from shared.database.pool import Connection
 from shared.errors import (
     DependencyUnavailable,
     ErrorCode,
-    JobStopped,
-    LeaseLost,
     PermanentJobError,
     RetryableJobError,
-    WorkerDraining,
 )
-from shared.jobs.lifecycle import ClaimedJob, Outcome, Verdict
+from shared.jobs.lifecycle import ClaimedJob, Verdict
 from shared.storage import StorageError
 from tests.integration.shared.jobs.conftest import add_job, job_row, pass_time
-from workers.context import JobContext, JobHandle
-from workers.executor import Executor, ExecutorSettings, Handler
+from tests.integration.workers.rig import LEASE, PlainOutputs, Worker, add
+from workers.context import JobContext
+from workers.executor import ExecutorSettings
 from workers.handlers import noop
-from workers.heartbeat import Heartbeat
-from workers.services import Services
-
-LEASE = 1.2
-
-
-class _PlainOutputs:
-    def rest(self, job: ClaimedJob, output: Any) -> tuple[Any, str | None]:
-        return output.model_dump(mode="json"), None
-
-
-class _Events:
-    """Keeps what operators would see."""
-
-    def __init__(self) -> None:
-        self.ends: list[tuple[uuid.UUID, Verdict]] = []
-
-    def started(self, jobs: Sequence[ClaimedJob]) -> None: ...
-
-    def ended(self, outcomes: Sequence[tuple[ClaimedJob, Outcome]], run_seconds: float) -> None:
-        self.ends += [(job.id, outcome.verdict) for job, outcome in outcomes]
-
-
-@dataclass
-class Worker:
-    """One executor with everything that it was given."""
-
-    url: str
-    pool: Pool
-    handler: Handler = noop.handle
-    drained_at: float | None = None
-    events: _Events = field(default_factory=_Events)
-    announced: list[uuid.UUID] = field(default_factory=list)
-    rings: list[str] = field(default_factory=list)
-    abandoned: list[JobHandle] = field(default_factory=list)
-    slice_seconds: float = 5.0
-
-    def __post_init__(self) -> None:
-        services = Services(*([cast(Any, None)] * 5), outputs=_PlainOutputs())
-        self.executor = Executor(
-            worker="test",
-            pool=self.pool,
-            kinds=KINDS,
-            handlers={"noop": lambda inputs, context: self.handler(inputs, context)},
-            services=services,
-            heartbeat=self.beating(),
-            observer=self.events,
-            announce=self.announced.extend,
-            ring=self.rings.append,
-            draining=lambda: self.drained_at is not None,
-            settings=ExecutorSettings(LEASE, self.slice_seconds, 3, 30, 2.0, 600.0),
-        )
-
-    def beating(self) -> Heartbeat:
-        return Heartbeat(
-            lambda: connect(self.url),
-            lease_seconds=LEASE,
-            drain_seconds=2.0,
-            stop_grace_seconds=0.5,
-            draining_for=lambda: None if self.drained_at is None else time.monotonic() - self.drained_at,
-            abandon=self._abandon,
-        )
-
-    def _abandon(self, handles: Sequence[JobHandle]) -> None:
-        self.executor.abandon(handles)
-        self.abandoned += handles
-
-    def drain(self) -> None:
-        self.drained_at = time.monotonic()
-
-    def wake(self) -> int:
-        return self.executor.wake("noop")
-
-
-@pytest.fixture
-def connection(postgres_url: str) -> Iterator[Connection]:
-    with connect(postgres_url) as connection:
-        yield connection
-
-
-@pytest.fixture
-def worker(postgres_url: str) -> Iterator[Worker]:
-    with open_pool(postgres_url) as pool:
-        yield Worker(postgres_url, pool)
-
-
-def add(connection: Connection, **columns: Any) -> uuid.UUID:
-    return add_job(connection, **columns)
-
-
-def after(seconds: float, act: Callable[[], object]) -> None:
-    threading.Timer(seconds, act).start()
 
 
 def test_a_wake_up_runs_everything_that_is_there(worker: Worker, connection: Connection) -> None:
@@ -144,18 +46,6 @@ def test_a_full_batch_brings_the_next_one_with_it(worker: Worker, connection: Co
     assert sizes == [64, 64, 2]
     assert all((row := job_row(connection, id))["state"] == "succeeded" and row["attempt"] == 1 for id in jobs)
     assert sorted(worker.announced) == sorted(jobs)
-
-
-def test_draining_keeps_a_full_batch_from_bringing_the_next(worker: Worker, connection: Connection) -> None:
-    jobs = [add_job(connection) for _ in range(2 * KINDS["noop"].max_batch)]
-
-    def drain(inputs: list[Any], context: JobContext) -> Sequence[Any]:
-        worker.drained_at = time.monotonic()
-        return noop.handle(inputs, context)
-
-    worker.handler = drain
-    assert worker.executor.wake("noop") == 64
-    assert [job_row(connection, id)["attempt"] for id in jobs].count(0) == 64
 
 
 def test_a_slice_ends_with_one_more_ring(worker: Worker, connection: Connection) -> None:
@@ -264,53 +154,6 @@ def test_a_handler_that_answers_too_few_results_costs_no_job(worker: Worker, con
     assert {job_row(connection, job_id)["state"] for job_id in ids} == {"succeeded"}
 
 
-def test_heartbeats_keep_a_long_job(worker: Worker, connection: Connection) -> None:
-    job_id = add(connection, input={"sleep_ms": LEASE * 2500, "steps": 4})
-    worker.wake()
-    row = job_row(connection, job_id)
-    assert (row["state"], row["attempt"], row["progress_message"]) == ("succeeded", 1, "step 4 of 4")
-
-
-def test_a_canceled_job_stops_soon_and_its_siblings_go_on(worker: Worker, connection: Connection) -> None:
-    long = add(connection, input={"sleep_ms": 20_000})
-    other = add(connection)
-    after(0.3, lambda: _execute(worker.url, "UPDATE jobs SET cancel_requested_at = now() WHERE id = %s", long))
-    started = time.monotonic()
-    worker.wake()
-    assert time.monotonic() - started < 5
-    assert [job_row(connection, job_id)["state"] for job_id in (long, other)] == ["canceled", "succeeded"]
-    assert job_row(connection, long)["error"]["code"] == "canceled"
-
-
-def test_a_job_past_its_deadline_fails(worker: Worker, connection: Connection) -> None:
-    job_id = add(connection, input={"sleep_ms": 20_000}, timeout_seconds=0.4)
-    worker.wake()
-    row = job_row(connection, job_id)
-    assert (row["state"], row["error"]["code"]) == ("failed", "timed_out")
-
-
-def test_draining_finishes_what_is_short_and_hands_back_what_is_long(worker: Worker, connection: Connection) -> None:
-    job_id = add(connection, input={"sleep_ms": 60_000})
-    after(0.3, worker.drain)
-    worker.wake()
-    row = job_row(connection, job_id)
-    assert (row["state"], row["failures"], row["crashes"]) == ("queued", 0, 0)
-    assert worker.wake() == 0, "a draining worker claims nothing"
-
-
-def test_a_lease_that_ran_out_unnoticed_is_given_back_and_is_no_crash(worker: Worker, connection: Connection) -> None:
-    def stalled(inputs: list[NoopInput], context: JobContext) -> list[Any]:
-        context.jobs[0].lease_until = time.monotonic() - 1
-        context.jobs[0].raise_if_stopped()
-        return []
-
-    worker.handler = stalled
-    job_id = add(connection)
-    worker.wake()
-    row = job_row(connection, job_id)
-    assert (row["state"], row["crashes"], row["failures"]) == ("queued", 0, 0)
-
-
 @pytest.mark.parametrize(
     "error", [DependencyUnavailable("away"), psycopg.OperationalError("away"), StorageError("full")]
 )
@@ -337,7 +180,7 @@ def test_an_output_that_cannot_be_stored_is_its_own_jobs_error(worker: Worker, c
     ids = [add(connection, max_attempts=1) for _ in range(4)]
     full = ids[1]
 
-    class Full(_PlainOutputs):
+    class Full(PlainOutputs):
         def rest(self, job: ClaimedJob, output: Any) -> tuple[Any, str | None]:
             if job.id == full:
                 raise TypeError("not to be written")
@@ -352,78 +195,13 @@ def test_an_output_that_cannot_be_stored_is_its_own_jobs_error(worker: Worker, c
 def test_what_postgres_cannot_hold_fails_alone(worker: Worker, connection: Connection) -> None:
     ids = [add(connection, max_attempts=1) for _ in range(3)]
 
-    class Odd(_PlainOutputs):
+    class Odd(PlainOutputs):
         def rest(self, job: ClaimedJob, output: Any) -> tuple[Any, str | None]:
             return ({"text": "\x00"} if job.id == ids[2] else {}), None
 
     worker.executor._outcomes._outputs = Odd()
     worker.wake()
     assert [job_row(connection, job_id)["state"] for job_id in ids] == ["succeeded", "succeeded", "failed"]
-
-
-def test_a_lost_lease_stops_the_handler_and_writes_nothing(worker: Worker, connection: Connection) -> None:
-    job_id = add(connection, input={"sleep_ms": 20_000})
-    after(0.3, lambda: _execute(worker.url, "UPDATE jobs SET attempt = attempt + 1 WHERE id = %s", job_id))
-    started = time.monotonic()
-    worker.wake()
-    assert time.monotonic() - started < 5
-    row = job_row(connection, job_id)
-    assert (row["state"], row["attempt"], row["output"]) == ("running", 2, None)
-    assert worker.events.ends == []
-
-
-def test_a_handler_that_does_not_listen_is_abandoned(worker: Worker, connection: Connection) -> None:
-    deaf = add(connection, input={"sleep_ms": 4_000, "ignore_stop": True}, timeout_seconds=0.4, batch_key=None)
-    worker.wake()
-    assert {handle.id for handle in worker.abandoned} == {deaf}
-    assert job_row(connection, deaf)["error"]["code"] == "timed_out"
-
-
-def test_siblings_of_a_deaf_job_keep_their_results_or_run_alone(worker: Worker, connection: Connection) -> None:
-    quick = add(connection, next_run_in=-9, timeout_seconds=0.4)
-    deaf = add(connection, next_run_in=-8, input={"sleep_ms": 4_000, "ignore_stop": True}, timeout_seconds=0.4)
-    waiting = add(connection, next_run_in=-7, timeout_seconds=0.4)
-    worker.wake()
-    assert job_row(connection, quick)["state"] == "succeeded"
-    rows = [job_row(connection, job_id) for job_id in (deaf, waiting)]
-    assert {(row["state"], row["crashes"]) for row in rows} <= {("queued", 1), ("succeeded", 1), ("failed", 1)}
-    assert "timed_out" not in {row["error"] and row["error"]["code"] for row in rows if row["id"] == waiting}
-
-
-def test_with_postgres_away_the_lease_is_given_up_and_nothing_is_claimed(
-    worker: Worker, connection: Connection
-) -> None:
-    def refuse() -> Connection:
-        raise psycopg.OperationalError("away")
-
-    add(connection, input={"sleep_ms": 20_000})
-    heartbeat = worker.executor._heartbeat
-    heartbeat._connect = refuse
-    started = time.monotonic()
-    worker.wake()
-    assert LEASE < time.monotonic() - started < LEASE + 3
-    assert not heartbeat.healthy
-    add(connection)
-    assert worker.wake() == 0
-    heartbeat._connect = lambda: connect(worker.url)
-    _until(lambda: heartbeat.healthy)
-    pass_time(connection, LEASE + 1)
-    worker.handler = lambda inputs, context: [NoopOutput(attempt=1, slept_ms=0) for _ in inputs]
-    assert worker.wake() == 2
-
-
-@pytest.mark.parametrize("stop", [WorkerDraining, LeaseLost])
-def test_a_stop_that_a_handler_raises_passes_through(
-    worker: Worker, connection: Connection, stop: type[JobStopped]
-) -> None:
-    def stopping(inputs: list[NoopInput], context: JobContext) -> list[Any]:
-        worker.drain()
-        raise stop()
-
-    worker.handler = stopping
-    job_id = add(connection)
-    worker.wake()
-    assert job_row(connection, job_id)["state"] == "queued"
 
 
 def test_logs_and_progress_of_a_quick_job_are_written_with_its_end(worker: Worker, connection: Connection) -> None:
@@ -437,15 +215,3 @@ def test_logs_and_progress_of_a_quick_job_are_written_with_its_end(worker: Worke
     worker.wake()
     row = job_row(connection, job_id)
     assert (row["logs"], row["progress_fraction"], row["progress_message"]) == ("hello\n", 0.5, "half")
-
-
-def _execute(url: str, statement: str, *parameters: object) -> None:
-    with connect(url) as connection:
-        connection.execute(statement, parameters)  # type: ignore[call-overload]
-
-
-def _until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
