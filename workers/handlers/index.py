@@ -58,7 +58,8 @@ class _Run:
     failed: list[tuple[str, JobError]] = field(default_factory=list)
     indexed: int = 0
     skipped: int = 0
-    stop: JobStopped | None = None
+    stop: JobStopped | JobError | None = None
+    """What ended the job as a whole, if anything did."""
     overtaken: bool = False
     """An item that was to be skipped has been changed meanwhile: the job has to look again."""
 
@@ -235,6 +236,9 @@ def _write(run: _Run, context: JobContext) -> None:
         run.stop = stop
         return
     except JobError as error:
+        if error.code is ErrorCode.COLLECTION_UNKNOWN:  # deleted meanwhile: nothing of this job is left
+            run.stop = error
+            return
         run.failed += [(point.id, error) for point in run.points]
     else:
         run.indexed += len(run.points)

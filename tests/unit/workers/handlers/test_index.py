@@ -124,6 +124,14 @@ def test_an_item_changed_while_it_was_to_be_skipped_is_looked_at_again() -> None
     assert index(room, item("a", "red"), job=newer).indexed == 1
 
 
+def test_a_collection_deleted_meanwhile_fails_the_job() -> None:
+    room = Room(vectors=MemoryVectorStore(has_collection=lambda collection: False))
+    for items in ([item("a")], [item("a"), {"id": "bad", "image": inline(b"no picture")}]):
+        output = index(room, *items)
+        assert isinstance(output, PermanentJobError)
+        assert output.code is ErrorCode.COLLECTION_UNKNOWN
+
+
 def test_an_attempt_that_lost_its_job_writes_nothing() -> None:
     room = Room(vectors=MemoryVectorStore(owns_job=lambda fence: False))
     assert isinstance(index(room, item("a")), LeaseLost)
