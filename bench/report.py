@@ -3,6 +3,9 @@
 import json
 import os
 import platform
+import statistics
+import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from rich.table import Table
 from bench.figure import Figure, Mark
 from bench.samples import Samples
 
+SYNCS = 51
 _COLOURS = {Mark.AIM: "green", Mark.BAR: "yellow", Mark.SHORT: "red", Mark.NONE: "dim"}
 
 
@@ -24,7 +28,21 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2),
+        "disk_sync_ms": round(1_000 * _disk_sync_seconds(), 2),
     }
+
+
+def _disk_sync_seconds() -> float:
+    """Median of writing a page and having it on the disk, where the servers will keep their data: the price of a
+    COMMIT, which differs more between machines (and hours) than anything else here."""
+    seconds = []
+    with tempfile.TemporaryFile() as file:
+        for _ in range(SYNCS):
+            started = time.perf_counter()
+            os.pwrite(file.fileno(), bytes(8_192), 0)
+            os.fdatasync(file.fileno())
+            seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
 
 
 def as_json(figures: list[Figure], about: dict[str, Any], *, quick: bool) -> dict[str, Any]:
@@ -42,7 +60,8 @@ def write_json(results: dict[str, Any], path: Path) -> None:
 
 
 def print_table(console: Console, figures: list[Figure], about: dict[str, Any], *, quick: bool) -> None:
-    title = f"{about['cores']} cores ({about['cpu']}), load before {about['load_before']}" + (", quick" * quick)
+    title = f"{about['cores']} cores ({about['cpu']}), disk sync {about['disk_sync_ms']} ms, load before "
+    title += f"{about['load_before']}" + (", quick" * quick)
     table = Table("figure", "measured", "beside", "bar / aim", "", title=title, show_lines=True)
     for figure in figures:
         colour = _COLOURS[figure.mark]

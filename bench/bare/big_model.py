@@ -4,6 +4,7 @@
 """
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,7 @@ def _write(folder: Path) -> None:
 
     from workers.runtimes import imports
 
+    logging.disable(logging.WARNING)  # that the weights are random is known
     open_clip = imports.open_clip()
     torch.manual_seed(0)
     folder.mkdir(parents=True)
