@@ -10,7 +10,7 @@ Connection = psycopg.Connection[Any]
 Pool = ConnectionPool[Connection]
 T = TypeVar("T")
 
-# A server that vanished without a word is noticed within seconds, not when the kernel gives up after a quarter of an hour.
+# A server that vanished without a word is noticed within seconds, not when the kernel gives up a quarter hour later.
 _OPTIONS: dict[str, Any] = {
     "autocommit": True,
     "connect_timeout": 3,
