@@ -184,9 +184,10 @@ def _split(url: str) -> SplitResult:
 def _parse(url: str) -> httpx.URL:
     try:
         target = httpx.URL(url)
+        host = target.host  # decodes punycode, and raises for what is none
     except (httpx.InvalidURL, ValueError) as error:
         raise _malformed("it cannot be read as a URL") from error
-    if not target.host:
+    if not host:
         raise _malformed("it names no host")
     if target.port == 0:
         raise _malformed("port 0 is not a port")
