@@ -34,7 +34,8 @@ def run_demo(*, as_json: bool = False, keep: bool = False, report: Path = Path("
     screen = Screen(on_stderr=as_json)
     facts = Facts()
     stack = DemoStack()
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT as well: a shell starts what it puts into the background with that one ignored.
+    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     wanted = True  # the stack's folder, should something unforeseen happen
     try:
         code = _run(facts, stack, screen, as_json=as_json, keep=keep, report=report)
@@ -46,7 +47,8 @@ def run_demo(*, as_json: bool = False, keep: bool = False, report: Path = Path("
         stack.stop()  # nothing to do unless it was interrupted, or something unforeseen happened
         if not wanted:
             stack.remove()
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     return code
 
 
