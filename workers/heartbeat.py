@@ -51,6 +51,7 @@ class Heartbeat:
         self._tick = min(LOOK_SECONDS, lease_seconds / 6)
         self._held: dict[tuple[object, int], JobHandle] = {}
         self._condition = threading.Condition()
+        self._closed = False
         self._connection: Connection | None = None
         self._last_beat = time.monotonic()
         self._healthy = threading.Event()
@@ -82,10 +83,16 @@ class Heartbeat:
                     self._healthy.clear()
                     self._condition.notify()
 
+    def close(self) -> None:
+        """End the thread. A worker process never does: its heartbeat ends with it."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
+
     def _run(self) -> None:
-        while True:
+        while not self._closed:
             with self._condition:
-                while not self._held and self.healthy:
+                while not self._held and self.healthy and not self._closed:
                     self._condition.wait()
             time.sleep(self._tick)
             with self._condition:

@@ -17,4 +17,6 @@ def connection(postgres_url: str) -> Iterator[Connection]:
 @pytest.fixture
 def worker(postgres_url: str) -> Iterator[Worker]:
     with open_pool(postgres_url) as pool:
-        yield Worker(postgres_url, pool)
+        worker = Worker(postgres_url, pool)
+        yield worker
+        worker.executor._heartbeat.close()
