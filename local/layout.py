@@ -75,8 +75,12 @@ def plan(settings: StackSettings, home: Home, secrets: Secrets) -> Layout:
     layout_workers = workers(cores=os.cpu_count() or 1, has_gpu=_has_gpu(settings.device))
     return Layout(
         servers=[
-            *([] if own_database else [_postgres(postgres, children)]),
-            *([] if own_redis else [_valkey(valkey, children)]),
+            *(
+                []
+                if own_database
+                else [_server("postgres", postgres, children, stop_stage=3, hurry_signal=signal.SIGINT)]
+            ),
+            *([] if own_redis else [_server("valkey", valkey, children, stop_stage=2, hurry_signal=signal.SIGTERM)]),
         ],
         migration=[sys.executable, "-m", "shared.database.migrate", "upgrade", "head"],
         services=[
@@ -101,29 +105,18 @@ def running_environment(settings: StackSettings, home: Home, urls: Mapping[str, 
     return stack_environment(settings, home, home.secrets(), database_url=urls["postgres"], redis_url=urls["redis"])
 
 
-def _postgres(server: Postgres, env: Mapping[str, str]) -> Spec:
+def _server(
+    role: str, server: Postgres | Valkey, env: Mapping[str, str], *, stop_stage: int, hurry_signal: signal.Signals
+) -> Spec:
     return Spec(
-        "postgres",
+        role,
         server.command(),
         env,
         prepare=server.prepare,
         ready=lambda _run: server.ready(),
-        stop_stage=3,
+        stop_stage=stop_stage,
         stop_signal=server.stop_signal,
-        hurry_signal=signal.SIGINT,
-    )
-
-
-def _valkey(server: Valkey, env: Mapping[str, str]) -> Spec:
-    return Spec(
-        "valkey",
-        server.command(),
-        env,
-        prepare=server.prepare,
-        ready=lambda _run: server.ready(),
-        stop_stage=2,
-        stop_signal=server.stop_signal,
-        hurry_signal=signal.SIGTERM,
+        hurry_signal=hurry_signal,
     )
 
 

@@ -19,9 +19,6 @@ _NOISY = dict.fromkeys(
     ("uvicorn.access", "httpx", "httpcore", "celery.worker.strategy", "celery.app.trace"), logging.WARNING
 )
 
-# Without the frames' variables: they may hold a caller's key or picture.
-_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
-
 
 def configure_logging(settings: Settings, *, role: str) -> None:
     """Set up logging for this process. Call it once as the process starts, and again in a forked child.

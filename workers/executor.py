@@ -148,7 +148,8 @@ class Executor:
         """`claimed_at`: from before the claim was sent, so that no lease seems longer here than it is."""
         lease = self._settings.lease_seconds
         handles = [JobHandle(job, lease_seconds=lease, claimed_at=claimed_at) for job in jobs]
-        return Batch(handles, lambda known: self._write(known, claimed_at))
+        batch = Batch(handles, lambda known: self._write(known, batch.started_at))
+        return batch
 
     def _run(self, batch: Batch, queue: str, may_claim: Callable[[], bool]) -> list[ClaimedJob] | None:
         """Run a batch. Returns the next one when it was claimed on the way; None when nobody has looked for it.
