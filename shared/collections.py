@@ -3,15 +3,18 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import uuid_utils
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from shared.vectors.protocol import CollectionRef
 
 Connection = psycopg.Connection[Any]
+Distance = Literal["cosine", "dot", "euclidean"]
+"""How far results are said to be from the query. Vectors are of unit length, so the order is the same for each."""
 
 
 @dataclass(frozen=True)
@@ -24,32 +27,50 @@ class CollectionRow:
     model: str
     dimension: int
     version: int
+    """Moves with every write into the collection."""
+    vectors_id: uuid.UUID
+    """What the vector store knows it by."""
+    distance: Distance = "cosine"
+    payload_schema: dict[str, str] | None = None
     created_at: datetime | None = None
 
     @property
     def ref(self) -> CollectionRef:
-        return CollectionRef(id=self.id, dimension=self.dimension)
+        return CollectionRef(id=self.vectors_id, dimension=self.dimension)
 
 
-_COLUMNS = "id, tenant, name, model, dimension, version, created_at"
+_COLUMNS = "id, tenant, name, model, dimension, version, vectors_id, distance, payload_schema, created_at"
 
 
 def find(connection: Connection, tenant: str, name: str) -> CollectionRow | None:
     """The tenant's collection of that name."""
     with connection.cursor(row_factory=class_row(CollectionRow)) as cursor:
-        cursor.execute(f"SELECT {_COLUMNS} FROM collections WHERE tenant = %s AND name = %s", (tenant, name))
+        cursor.execute(
+            f"SELECT {_COLUMNS} FROM collections WHERE tenant = %s AND name = %s AND deleted_at IS NULL",
+            (tenant, name),
+        )
         return cursor.fetchone()
 
 
-def ensure(connection: Connection, tenant: str, name: str, *, model: str, dimension: int) -> CollectionRow:
+def ensure(
+    connection: Connection,
+    tenant: str,
+    name: str,
+    *,
+    model: str,
+    dimension: int,
+    distance: Distance = "cosine",
+    schema: dict[str, str] | None = None,
+) -> CollectionRow:
     """The tenant's collection of that name, made with this model when it is not there yet.
 
     Whoever comes second finds what the first one made, with the first one's model: the caller compares.
     """
+    new_id = uuid.UUID(str(uuid_utils.uuid7()))
     connection.execute(
-        "INSERT INTO collections (id, tenant, name, model, dimension) VALUES (%s, %s, %s, %s, %s) "
-        "ON CONFLICT (tenant, name) DO NOTHING",
-        (uuid.UUID(str(uuid_utils.uuid7())), tenant, name, model, dimension),
+        "INSERT INTO collections (id, vectors_id, tenant, name, model, dimension, distance, payload_schema) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (tenant, name) WHERE deleted_at IS NULL DO NOTHING",
+        (new_id, new_id, tenant, name, model, dimension, distance, None if schema is None else Jsonb(schema)),
     )
     row = find(connection, tenant, name)
     if row is None:  # deleted between the two statements: the next attempt makes it anew
@@ -61,7 +82,7 @@ def of_tenant(connection: Connection, tenant: str, *, after: str | None, limit: 
     """A tenant's collections in the order of their names, from the one after `after` on."""
     with connection.cursor(row_factory=class_row(CollectionRow)) as cursor:
         cursor.execute(
-            f"SELECT {_COLUMNS} FROM collections WHERE tenant = %(tenant)s "
+            f"SELECT {_COLUMNS} FROM collections WHERE tenant = %(tenant)s AND deleted_at IS NULL "
             "AND (%(after)s::text IS NULL OR name > %(after)s) ORDER BY name LIMIT %(limit)s",
             {"tenant": tenant, "after": after, "limit": limit},
         )
@@ -82,8 +103,8 @@ def page(connection: Connection, after: uuid.UUID | None, limit: int) -> list[Co
     """Every tenant's collections in the order of their ids, for housekeeping."""
     with connection.cursor(row_factory=class_row(CollectionRow)) as cursor:
         cursor.execute(
-            f"SELECT {_COLUMNS} FROM collections WHERE %(after)s::uuid IS NULL OR id > %(after)s "
-            "ORDER BY id LIMIT %(limit)s",
+            f"SELECT {_COLUMNS} FROM collections WHERE deleted_at IS NULL "
+            "AND (%(after)s::uuid IS NULL OR id > %(after)s) ORDER BY id LIMIT %(limit)s",
             {"after": after, "limit": limit},
         )
         return cursor.fetchall()

@@ -26,7 +26,7 @@ from shared.settings import ApiSettings
 from shared.storage import Storage
 
 Understand = Callable[[Any], list[Draft]]
-_MODELS = "SELECT name, model FROM collections WHERE tenant = $1 AND name = ANY($2::text[])"
+_MODELS = "SELECT name, model FROM collections WHERE tenant = $1 AND name = ANY($2::text[]) AND deleted_at IS NULL"
 
 WRITERS = 16
 """Threads that put pictures into storage, for all requests together."""

@@ -56,6 +56,8 @@ class Job(Base):
     output: Mapped[Any | None] = mapped_column(JSONB)
     output_key: Mapped[str | None] = mapped_column(Text)
     """Storage key of a compressed output over 256 kB; `output` is null then."""
+    cached: Mapped[bool] = mapped_column(server_default=text("false"))
+    """The API answered it from the cache: no worker has seen it."""
     error: Mapped[Any | None] = mapped_column(JSONB)
     meta: Mapped[Any] = mapped_column("metadata", JSONB, server_default=text("'{}'::jsonb"))
     logs: Mapped[str] = mapped_column(Text, server_default="")
@@ -203,6 +205,35 @@ class Collection(Base):
     dimension: Mapped[int] = mapped_column(Integer)
     version: Mapped[int] = mapped_column(BigInteger, server_default="0")
     """Moves with every write into the collection."""
+    vectors_id: Mapped[uuid.UUID] = mapped_column(Uuid, server_default=text("gen_random_uuid()"), unique=True)
+    """What the vector store knows the collection by. Another model's vectors are built under another id beside it."""
+    distance: Mapped[str] = mapped_column(Text, server_default="cosine")
+    payload_schema: Mapped[Any | None] = mapped_column(JSONB)
+    """Type by field (`shared/vectors/payload_schema.py`); null: any payload, any filter."""
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+    deleted_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    """Set: nobody finds it any more, and a job is removing its items."""
 
-    __table_args__ = (UniqueConstraint("tenant", "name"),)
+    __table_args__ = (
+        Index("uq_collections_name", "tenant", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
+    )
+
+
+class ItemFile(Base):
+    """Stored pictures that items were made from: kept as long as the item is there, to be embedded anew."""
+
+    __tablename__ = "item_files"
+
+    collection_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True)
+    item_id: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    file_id: Mapped[str] = mapped_column(ForeignKey("files.id"), index=True)
+
+
+class DiscardedVectors(Base):
+    """Vectors that another model's have replaced: removed some time later, when no search reads them any more."""
+
+    __tablename__ = "discarded_vectors"
+
+    vectors_id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    dimension: Mapped[int] = mapped_column(Integer)
+    remove_after: Mapped[datetime] = mapped_column(Timestamp)

@@ -37,7 +37,11 @@ def hold(connection: psycopg.Connection[Any], fence: Fence, collection: Collecti
     )
     if owned.fetchone() is None:
         raise LeaseLost(f"attempt {fence.attempt} no longer owns job {fence.job_id}")
-    there = connection.execute("SELECT 1 FROM collections WHERE id = %s FOR KEY SHARE", (collection.id,), prepare=False)
+    there = connection.execute(
+        "SELECT 1 FROM collections WHERE vectors_id = %s AND deleted_at IS NULL FOR KEY SHARE",
+        (collection.id,),
+        prepare=False,
+    )
     if there.fetchone() is None:
         raise collection_gone()
 

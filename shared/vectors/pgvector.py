@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
+from numpy.typing import NDArray
 from pgvector.psycopg.vector import register_vector_info
 from psycopg import sql
 from psycopg.rows import tuple_row
@@ -13,12 +14,13 @@ from psycopg.types import TypeInfo
 from psycopg_pool import ConnectionPool
 
 from shared.errors import ConfigurationError
+from shared.images.fingerprint import Fingerprint
 from shared.vectors import pgvector_index as hnsw
 from shared.vectors import pgvector_sql as statements
 from shared.vectors.fencing import hold, postgres_reachable
 from shared.vectors.filter_nodes import Filter
 from shared.vectors.points import check_vector, checked_points, payload_json
-from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, Vector
+from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, TextHit, Vector
 
 INDEX_THRESHOLD = 5_000
 """Items above which a collection gets an HNSW index; an exact scan of fewer takes a few milliseconds."""
@@ -127,6 +129,35 @@ class PgVectorStore:
                 rows = cursor.execute(query, {**params, **common}, prepare=False).fetchall()
         hits = sorted((_hit(row) for row in rows), key=lambda hit: (-hit.score, hit.id))
         return [hit for hit in hits if min_score is None or hit.score >= min_score][offset:]
+
+    def search_text(
+        self,
+        collection: CollectionRef,
+        words: Sequence[str],
+        *,
+        top_k: int,
+        filter: Filter | None = None,
+        exclude_ids: Collection[str] = (),
+    ) -> list[TextHit]:
+        raise NotImplementedError
+
+    def sample(self, collection: CollectionRef, size: int) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+    def copies(self, collection: CollectionRef, fingerprints: Sequence[Fingerprint]) -> list[StoredPoint]:
+        raise NotImplementedError
+
+    def replace_payload(
+        self,
+        collection: CollectionRef,
+        id: str,
+        *,
+        payload: Mapping[str, Any],
+        text: str | None,
+        version: int,
+        expected_version: int,
+    ) -> bool:
+        raise NotImplementedError
 
     def list_items(
         self,

@@ -6,16 +6,20 @@ whoever resolves (tenant, name) decides who may read what.
 Write order. A point's `version` grows with the time its job was submitted; a write never replaces, and a delete never
 removes, what was stored with a higher version: the last submitted wins, whatever order workers run in. A delete with a
 version leaves a mark behind, so that an earlier job that runs later cannot bring the item back.
+
+Every write moves the `version` of the collection's row, so that results kept from before are old: pgvector in the
+write's own transaction, Qdrant after its write.
 """
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.images.fingerprint import Fingerprint
 from shared.vectors.filter_nodes import Filter
 
 Vector = NDArray[np.float32]
@@ -24,11 +28,10 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class CollectionRef:
-    """A collection as its row names it. `dimension`: components of every vector in it."""
+    """A collection as the store knows it. `id`: its row's `vectors_id`; `dimension`: components of every vector."""
 
     id: uuid.UUID
     dimension: int
-    distance: Literal["cosine"] = "cosine"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class Point:
     text: str | None = None
     content_hash: str | None = None
     version: int = 0
+    image: dict[str, str] | None = None
+    """Where its picture is, `{"url": …}` or `{"file": …}`."""
+    fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +67,8 @@ class StoredPoint:
     content_hash: str | None
     version: int
     vector: Vector | None = None
+    image: dict[str, str] | None = None
+    fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +80,14 @@ class Hit:
     payload: dict[str, Any]
     text: str | None = None
     vector: Vector | None = None
+
+
+@dataclass(frozen=True)
+class TextHit:
+    """An item whose text has words of a query. `score`: the sum of their weights, so that rare words count more."""
+
+    id: str
+    score: float
 
 
 @dataclass(frozen=True)
@@ -141,6 +157,41 @@ class VectorStore(Protocol):
         exclude_ids: Collection[str] = (),
     ) -> list[Hit]:
         """The nearest items, best first, equal scores by id. `vector`: (d,), of any length but zero."""
+
+    def search_text(
+        self,
+        collection: CollectionRef,
+        words: Sequence[str],
+        *,
+        top_k: int,
+        filter: Filter | None = None,
+        exclude_ids: Collection[str] = (),
+    ) -> list[TextHit]:
+        """The items whose text has at least one of `words` (of `shared/vectors/words.py`), best first: the sum of the
+        matched words' `words.weight`, then the shorter text (in distinct words), then the id.
+        """
+
+    def sample(self, collection: CollectionRef, size: int) -> NDArray[np.float32]:
+        """Vectors of up to `size` items, `(n, d)`, chosen without regard to what they show. All of them where there
+        are no more than that.
+        """
+
+    def copies(self, collection: CollectionRef, fingerprints: Sequence[Fingerprint]) -> list[StoredPoint]:
+        """The items with the file hash or the pixel hash of one of these, by id."""
+
+    def replace_payload(
+        self,
+        collection: CollectionRef,
+        id: str,
+        *,
+        payload: Mapping[str, Any],
+        text: str | None,
+        version: int,
+        expected_version: int,
+    ) -> bool:
+        """Give an item another payload and text; its vector stays. Its content hash goes: it is no longer what was
+        indexed. Returns False, and does nothing, when the item is not there with `expected_version`.
+        """
 
     def list_items(
         self,

@@ -4,19 +4,22 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from shared.database.pool import Pool
 from shared.errors import ConfigurationError, DependencyUnavailable, FieldFault, InvalidInput
+from shared.images.fingerprint import Fingerprint
 from shared.settings import Settings
 from shared.vectors import qdrant_points as points_of
 from shared.vectors.fencing import held
 from shared.vectors.filter_nodes import Filter
 from shared.vectors.points import check_vector, checked_points, payload_json
-from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, Vector
+from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, TextHit, Vector
 
 CHUNK = 256
 """Points a request: at 2,000 components some 10 MB of JSON, under the server's default limit of 32 MB."""
@@ -149,6 +152,35 @@ class QdrantVectorStore:
         last = offset + top_k
         hits = self._nearest(collection, vector, wanted, last, with_vectors)
         return [hit for hit in hits[:last] if min_score is None or hit.score >= min_score][offset:]
+
+    def search_text(
+        self,
+        collection: CollectionRef,
+        words: Sequence[str],
+        *,
+        top_k: int,
+        filter: Filter | None = None,
+        exclude_ids: Collection[str] = (),
+    ) -> list[TextHit]:
+        raise NotImplementedError
+
+    def sample(self, collection: CollectionRef, size: int) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+    def copies(self, collection: CollectionRef, fingerprints: Sequence[Fingerprint]) -> list[StoredPoint]:
+        raise NotImplementedError
+
+    def replace_payload(
+        self,
+        collection: CollectionRef,
+        id: str,
+        *,
+        payload: Mapping[str, Any],
+        text: str | None,
+        version: int,
+        expected_version: int,
+    ) -> bool:
+        raise NotImplementedError
 
     def list_items(
         self,

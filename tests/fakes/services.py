@@ -69,7 +69,7 @@ class MemoryCollections:
         return self.rows.get((tenant, name))
 
     def ensure(self, tenant: str, name: str, *, model: str, dimension: int) -> CollectionRow:
-        row = CollectionRow(uuid.uuid4(), tenant, name, model, dimension, 0)
+        row = CollectionRow(uuid.uuid4(), tenant, name, model, dimension, 0, vectors_id=uuid.uuid4())
         return self.rows.setdefault((tenant, name), row)
 
     def note_write(self, collection_id: uuid.UUID) -> None:

@@ -3,14 +3,17 @@
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.errors import LeaseLost
+from shared.images.fingerprint import Fingerprint
 from shared.vectors.fencing import collection_gone
 from shared.vectors.filter_nodes import AllOf, Filter, matches
 from shared.vectors.points import check_vector, checked_points, payload_json
-from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, Vector
+from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, TextHit, Vector
 
 
 class MemoryVectorStore:
@@ -109,6 +112,35 @@ class MemoryVectorStore:
         ]
         hits.sort(key=lambda hit: (-hit.score, hit.id))
         return [hit for hit in hits if min_score is None or hit.score >= min_score][offset : offset + top_k]
+
+    def search_text(
+        self,
+        collection: CollectionRef,
+        words: Sequence[str],
+        *,
+        top_k: int,
+        filter: Filter | None = None,
+        exclude_ids: Collection[str] = (),
+    ) -> list[TextHit]:
+        raise NotImplementedError
+
+    def sample(self, collection: CollectionRef, size: int) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+    def copies(self, collection: CollectionRef, fingerprints: Sequence[Fingerprint]) -> list[StoredPoint]:
+        raise NotImplementedError
+
+    def replace_payload(
+        self,
+        collection: CollectionRef,
+        id: str,
+        *,
+        payload: Mapping[str, Any],
+        text: str | None,
+        version: int,
+        expected_version: int,
+    ) -> bool:
+        raise NotImplementedError
 
     def list_items(
         self,

@@ -15,7 +15,7 @@ from tests.integration.api.test_refusals import problem
 async def filled(app: FastAPI, client: httpx.AsyncClient, worker: FakeWorker, name: str = "shoes") -> CollectionRef:
     """A collection with five items."""
     assert (await client.post("/v1/collections", json={"name": name})).status_code == 201
-    ((id,),) = worker.rows("SELECT id FROM collections WHERE name = %s", name)
+    ((id,),) = worker.rows("SELECT vectors_id FROM collections WHERE name = %s", name)
     ref = CollectionRef(id=id, dimension=256)
     points = [
         Point(id=f"sku/{n}", vector=np.eye(256, dtype=np.float32)[n], payload={"price": n, "tag": "é"}, text="x")

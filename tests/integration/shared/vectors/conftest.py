@@ -52,7 +52,7 @@ def stores(pool: ConnectionPool[Any]) -> dict[str, VectorStore]:
 
     def has_collection(collection: CollectionRef) -> bool:
         with pool.connection() as connection:
-            query = "SELECT 1 FROM collections WHERE id = %s"
+            query = "SELECT 1 FROM collections WHERE vectors_id = %s"
             return connection.execute(query, (collection.id,)).fetchone() is not None
 
     return {
@@ -81,8 +81,9 @@ def add_collection(pool: ConnectionPool[Any], dimension: int) -> CollectionRef:
     ref = CollectionRef(uuid.uuid4(), dimension)
     with pool.connection() as connection:
         connection.execute(
-            "INSERT INTO collections (id, tenant, name, model, dimension) VALUES (%s, 'acme', %s, 'm', %s)",
-            (ref.id, ref.id.hex, dimension),
+            "INSERT INTO collections (id, vectors_id, tenant, name, model, dimension) VALUES"
+            " (%s, %s, 'acme', %s, 'm', %s)",
+            (ref.id, ref.id, ref.id.hex, dimension),
         )
     return ref
 
