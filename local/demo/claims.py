@@ -1,6 +1,16 @@
 """What the demo says of Darkroom, judged by what this run saw. The exit code is decided here and nowhere else."""
 
-from local.demo.facts import Claim, Facts, IndexRun, KillRun, Search
+from local.demo.facts import (
+    Claim,
+    DuplicateRun,
+    Facts,
+    FilteredSearch,
+    IndexRun,
+    KillRun,
+    Search,
+    TagRun,
+    WeightedSearch,
+)
 
 LEAST_PICTURES = 500
 AMONG_FIRST = 5
@@ -17,6 +27,10 @@ def judge(facts: Facts) -> list[Claim]:
         _indexed(facts.index),
         _texts_found(texts),
         _pictures_found(pictures),
+        _weighted(facts.weighted),
+        _filtered(facts.filtered),
+        *_tagged(facts.tags),
+        *_duplicates(facts.duplicates),
         *_killed(facts.kill),
         _stopped(facts),
     ]
@@ -45,6 +59,48 @@ def _pictures_found(searches: list[Search]) -> Claim:
 
 def _is_itself_first(search: Search) -> bool:
     return search.expected_among_first(1) and search.results[0].score >= PICTURE_SCORE
+
+
+def _weighted(search: WeightedSearch | None) -> Claim:
+    text = "A weighted query takes away what it has a negative weight for"
+    if search is None:
+        return _not_reached(text)
+    detail = f"red in the hits for “{search.wanted}”: {search.red_before:.0%}, less “{search.unwanted}”: "
+    return Claim(text, 2 * search.red_after < search.red_before, f"{detail}{search.red_after:.0%}")
+
+
+def _filtered(search: FilteredSearch | None) -> Claim:
+    text = "A filtered search finds the best of what passes its filter, and nothing else"
+    if search is None:
+        return _not_reached(text)
+    detail = f"{len(search.results)} hits, {len(search.outside)} outside the filter"
+    order = "" if search.same_order else ", not in the order of the search of everything"
+    return Claim(text, bool(search.results) and not search.outside and search.same_order, detail + order)
+
+
+def _tagged(run: TagRun | None) -> list[Claim]:
+    all_of = f"A directory of {LEAST_PICTURES} pictures or more is tagged by one job; what is no picture fails alone"
+    again = "The same job once more tags nothing twice"
+    if run is None:
+        return [_not_reached(text) for text in (all_of, again)]
+    detail = f"{run.tagged} tagged, {sum(run.counts.values())} in the table"
+    complete = run.tagged == sum(run.counts.values()) == run.files - len(run.failed) >= LEAST_PICTURES
+    return [
+        Claim(all_of, complete and len(run.failed) == 1, _with(detail, run.failed)),
+        Claim(again, run.again_unchanged == run.tagged, f"{run.again_unchanged} of {run.tagged} unchanged"),
+    ]
+
+
+def _duplicates(run: DuplicateRun | None) -> list[Claim]:
+    found = "Every copy that the demo planted is found: of files, of pixels, and smaller ones"
+    apart = "No exact copy is reported as a look-alike, nor the other way round"
+    if run is None:
+        return [_not_reached(text) for text in (found, apart)]
+    detail = ", ".join(f"{run.found[kind]} of {planted} {kind}" for kind, planted in run.planted.items())
+    return [
+        Claim(found, bool(run.planted) and run.found == run.planted, detail),
+        Claim(apart, bool(run.groups) and not run.mixed, _with(f"{len(run.groups)} groups", run.mixed)),
+    ]
 
 
 def _killed(run: KillRun | None) -> list[Claim]:

@@ -56,6 +56,10 @@ class Api:
         """Items in a collection."""
         return int(self._json("GET", f"/v1/collections/{collection}")["count"])
 
+    def get(self, path: str, params: dict[str, str] | None = None) -> dict[str, Any]:
+        """What a resource answers."""
+        return self._json("GET", path, params=params)
+
     def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         try:
             answer = self._http.request(method, path, **request)

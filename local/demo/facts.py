@@ -38,6 +38,102 @@ class Search:
 
 
 @dataclass(frozen=True)
+class WeightedSearch:
+    """A search for one thing and against another, beside the plain search for the thing."""
+
+    wanted: str
+    unwanted: str
+    weight: float
+    """Of the unwanted text: below zero."""
+    plain: list[Result]
+    weighted: list[Result]
+    red_before: float
+    """Share of red among the painted pixels of the plain search's hits, 0 to 1."""
+    red_after: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FilteredSearch:
+    """A search within a filter, beside the same search of everything."""
+
+    text: str
+    filter: dict[str, str]
+    results: list[Result]
+    outside: list[str]
+    """Ids of hits that do not pass the filter: there should be none."""
+    same_order: bool
+    """The hits are the first ones of the search of everything that pass the filter, in its order."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A label that a picture was given."""
+
+    tag: str
+    score: float
+
+
+@dataclass(frozen=True)
+class TaggedPicture:
+    """A picture of the tagged directory. `id`: of the catalogue."""
+
+    id: str
+    tags: list[Tag]
+
+
+@dataclass(frozen=True)
+class TagRun:
+    """A directory of pictures, tagged by one job, and what the table then says."""
+
+    directory: str
+    labels: list[str]
+    files: int
+    tagged: int
+    failed: list[str]
+    """Files that could not be tagged, with the reason."""
+    seconds: float
+    again_unchanged: int
+    """Files that the same job, submitted once more, found unchanged."""
+    again_seconds: float
+    counts: dict[str, int]
+    """Pictures by their best tag, as `GET /v1/tags/statistics` counts them."""
+    months: dict[str, int]
+    """Pictures by month of their EXIF date."""
+    samples: list[TaggedPicture]
+    judged: int
+    """Pictures whose catalogued keywords name exactly one of the labels."""
+    right: int
+    """Of these, those whose best tag is that label."""
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Pictures that are copies of each other. Members: file names with the distance from the keeper."""
+
+    kind: str
+    keeper: str
+    members: list[str]
+
+
+@dataclass(frozen=True)
+class DuplicateRun:
+    """A directory with copies in it that the demo made itself, and what was found."""
+
+    directory: str
+    pictures: int
+    planted: dict[str, int]
+    """Copies made, by kind."""
+    found: dict[str, int]
+    """Of these, those in one group of their kind with their original."""
+    mixed: list[str]
+    """Planted copies that were reported as another kind."""
+    groups: list[DuplicateGroup]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class IndexRun:
     """A catalogue on its way into a collection."""
 
@@ -154,6 +250,10 @@ class Facts:
     machine: Machine = field(default_factory=Machine.here)
     index: IndexRun | None = None
     searches: list[Search] = field(default_factory=list)
+    weighted: WeightedSearch | None = None
+    filtered: FilteredSearch | None = None
+    tags: TagRun | None = None
+    duplicates: DuplicateRun | None = None
     kill: KillRun | None = None
     stages: dict[str, float] = field(default_factory=dict)
     """Seconds of each stage, in order."""

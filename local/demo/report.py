@@ -2,10 +2,12 @@
 
 import base64
 from collections.abc import Mapping
+from functools import partial
 from html import escape
 from pathlib import Path
 from statistics import median
 
+from local.demo import report_finds
 from local.demo.claims import AMONG_FIRST
 from local.demo.facts import Claim, Facts, IndexRun, KillRun, Result, Search
 from local.demo.figure import figure
@@ -16,6 +18,9 @@ STAGES = {
     "start": "Start the stack, from nothing",
     "index": "Index the catalogue",
     "search": "Search",
+    "combine": "Search with weights and filters",
+    "tag": "Tag a directory, twice",
+    "duplicates": "Look for copies in a directory",
     "kill": "Index again, with a SIGKILL in the middle",
     "stop": "Drain and stop everything",
 }
@@ -34,6 +39,12 @@ def render(facts: Facts, pictures: Mapping[str, Path]) -> str:
     parts = [_head(facts), _tiles(facts)]
     if facts.searches:
         parts.append(_searches(facts.searches, pictures))
+    show = partial(_image, pictures=pictures)
+    parts += [
+        report_finds.combined(facts.weighted, facts.filtered, show),
+        report_finds.tags(facts.tags, show),
+        report_finds.duplicates(facts.duplicates, show),
+    ]
     if facts.kill:
         parts.append(_kill(facts.kill))
     parts += [_claims(facts.claims), _times(facts), _foot(facts)]
@@ -53,8 +64,8 @@ def _head(facts: Facts) -> str:
     return f"""<header>
 <span class="verdict {css}">{verdict}</span>
 <h1>Darkroom, shown on one machine</h1>
-<p class="soft lead">Pictures are indexed and searched through the public HTTP API of a stack started for this run,
-and a worker is killed in the middle of its work.</p>{problem}
+<p class="soft lead">Pictures are indexed, searched, tagged and compared through the public HTTP API of a stack started
+for this run, and a worker is killed in the middle of its work.</p>{problem}
 </header>"""
 
 
@@ -65,6 +76,12 @@ def _tiles(facts: Facts) -> str:
         tiles.append((f"{_rate(run):,.0f} / s", "pictures, the wait for the workers to start included"))
     if facts.searches:
         tiles.append((_milliseconds(median(search.seconds for search in facts.searches)), "a search, median"))
+    if facts.tags:
+        tiles.append((f"{facts.tags.tagged:,}", f"pictures of a directory tagged in {facts.tags.seconds:.1f} s"))
+    if facts.duplicates:
+        tiles.append(
+            (f"{sum(facts.duplicates.found.values())}", f"copies found among {facts.duplicates.pictures} files")
+        )
     if kill := facts.kill:
         ended = sum(job.status == "succeeded" for job in kill.jobs)
         tiles.append((f"{ended} of {len(kill.jobs)}", f"jobs ended once; {len(kill.held)} lost their worker"))

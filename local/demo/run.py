@@ -10,21 +10,26 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from local.demo.catalogue import load_pictures, load_queries
+from local.demo.catalogue import Picture, Queries, load_pictures, load_queries
 from local.demo.claims import judge
 from local.demo.client import Api
+from local.demo.duplicates import find_duplicates
 from local.demo.facts import Facts
 from local.demo.indexing import chunks, index, items_of
 from local.demo.killing import kill_run
+from local.demo.library import COPIED, ROOT, TAGGED, write_copies, write_library
 from local.demo.report import write_report
 from local.demo.screen import Screen
-from local.demo.searching import Searcher
+from local.demo.searching import Searcher, redness
 from local.demo.serving import picture_server
-from local.demo.stack import DemoStack
+from local.demo.stack import DemoStack, pictures_of
+from local.demo.tagging import tag_directory
 from shared.errors import DarkroomError
 
 INTERRUPTED = 130
 JOB_PICTURES = 64
+WEIGHTED = ("fruit", "red", -0.6)
+FILTERED = ("red", {"category": "food-drink"})
 KILL_JOB_PICTURES = 16
 """Small jobs: many of them have ended, run and wait when the worker dies."""
 
@@ -82,7 +87,6 @@ def _report(facts: Facts, path: Path) -> None:
 def _show(facts: Facts, stack: DemoStack, screen: Screen) -> None:
     """All that needs the stack."""
     pictures, queries = load_pictures(), load_queries()
-    by_id = {picture.id: picture for picture in pictures}
     with ExitStack() as open_things:
         base_url = open_things.enter_context(picture_server({picture.id: picture.path for picture in pictures}))
         with _stage(facts, "start"), screen.bar("Starting Postgres, Valkey, API, workers") as progress:
@@ -93,19 +97,39 @@ def _show(facts: Facts, stack: DemoStack, screen: Screen) -> None:
         items = items_of(pictures, base_url)
         with _stage(facts, "index"), screen.bar(f"Indexing {len(pictures):,} pictures over HTTP") as progress:
             facts.index = index(api, stack.check, "catalogue", chunks(items, JOB_PICTURES), progress)
-        searcher = Searcher(api, "catalogue")
-        with _stage(facts, "search"), screen.bar("Searching by words and by picture") as progress:
-            count = len(queries.texts) + len(queries.pictures)
-            for text, expected in queries.texts.items():
-                facts.searches.append(searcher.by_text(text, expected))
-                progress(len(facts.searches), count)
-            for id in queries.pictures:
-                facts.searches.append(searcher.by_picture(by_id[id]))
-                progress(len(facts.searches), count)
-        screen.searches(facts.searches)
+        _search(facts, Searcher(api, "catalogue"), pictures, queries, screen)
+        _read_folders(facts, api, stack, pictures, screen)
         with _stage(facts, "kill"), screen.bar("Indexing again, with a SIGKILL in the middle") as progress:
             facts.kill = kill_run(api, stack, "catalogue-again", chunks(items, KILL_JOB_PICTURES), progress)
         screen.kill(facts.kill)
+
+
+def _search(facts: Facts, searcher: Searcher, pictures: list[Picture], queries: Queries, screen: Screen) -> None:
+    by_id = {picture.id: picture for picture in pictures}
+    with _stage(facts, "search"), screen.bar("Searching by words and by picture") as progress:
+        count = len(queries.texts) + len(queries.pictures)
+        for text, expected in queries.texts.items():
+            facts.searches.append(searcher.by_text(text, expected))
+            progress(len(facts.searches), count)
+        for id in queries.pictures:
+            facts.searches.append(searcher.by_picture(by_id[id]))
+            progress(len(facts.searches), count)
+    screen.searches(facts.searches)
+    with _stage(facts, "combine"), screen.bar("Searching with weights and filters"):
+        facts.weighted = searcher.weighted(*WEIGHTED, lambda id: redness(by_id[id].path))
+        facts.filtered = searcher.filtered(*FILTERED)
+    screen.combined(facts.weighted, facts.filtered)
+
+
+def _read_folders(facts: Facts, api: Api, stack: DemoStack, pictures: list[Picture], screen: Screen) -> None:
+    folder = pictures_of(stack.home)
+    ids, copies = write_library(pictures, folder / TAGGED), write_copies(pictures, folder / COPIED)
+    with _stage(facts, "tag"), screen.bar("Tagging a directory, twice") as progress:
+        facts.tags = tag_directory(api, stack.check, f"{ROOT}/{TAGGED}", ids, pictures, progress)
+    screen.tags(facts.tags)
+    with _stage(facts, "duplicates"), screen.bar("Looking for copies in a directory") as progress:
+        facts.duplicates = find_duplicates(api, stack.check, f"{ROOT}/{COPIED}", copies, progress)
+    screen.duplicates(facts.duplicates)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Table
 
 from local.demo.claims import AMONG_FIRST
-from local.demo.facts import Facts, KillRun, Search
+from local.demo.facts import DuplicateRun, Facts, FilteredSearch, KillRun, Search, TagRun, WeightedSearch
 
 
 class Screen:
@@ -56,6 +56,36 @@ class Screen:
             table.add_row(name, hits, f"{search.seconds * 1000:.0f} ms")
         self._console.print(table)
 
+    def combined(self, weighted: WeightedSearch, filtered: FilteredSearch) -> None:
+        """What a weight and a filter do to a search."""
+        rows = [
+            (f"“{weighted.wanted}”", weighted.plain, f"{weighted.red_before:.0%} red"),
+            (
+                f"“{weighted.wanted}”, {weighted.weight:+g} “{weighted.unwanted}”",
+                weighted.weighted,
+                f"{weighted.red_after:.0%} red",
+            ),
+            (f"“{filtered.text}” in {filter_text(filtered)}", filtered.results, f"{len(filtered.outside)} outside"),
+        ]
+        table = Table(title="A weighted search, and a filtered one", title_justify="left")
+        for column in ("query", f"first {AMONG_FIRST}", ""):
+            table.add_column(column)
+        for query, hits, note in rows:
+            table.add_row(escape(query), ", ".join(escape(hit.name) for hit in hits[:AMONG_FIRST]), note)
+        self._console.print(table)
+
+    def tags(self, run: TagRun) -> None:
+        """What a tagged directory holds."""
+        counts = ", ".join(f"{escape(tag)} {count}" for tag, count in run.counts.items())
+        self.say(f"  {run.tagged} of {run.files} files of {run.directory} tagged in {run.seconds:.1f} s: {counts}")
+        self.say(f"  the same once more: {run.again_unchanged} unchanged, in {run.again_seconds:.1f} s")
+
+    def duplicates(self, run: DuplicateRun) -> None:
+        """Which of the planted copies were found."""
+        for kind, planted in run.planted.items():
+            groups = sum(group.kind == kind for group in run.groups)
+            self.say(f"  {kind}: {run.found[kind]} of {planted} planted copies found, {groups} groups in all")
+
     def kill(self, run: KillRun) -> None:
         """The story of the kill, a line a moment."""
         lines = [
@@ -86,6 +116,10 @@ class Screen:
             self.say(f"Kept: {facts.home} (logs in {facts.home / 'logs'})")
         if not facts.passed:
             self.say("[red bold]The demo failed:[/] " + escape(failure(facts)))
+
+
+def filter_text(search: FilteredSearch) -> str:
+    return ", ".join(f"{field} {value}" for field, value in search.filter.items())
 
 
 def failure(facts: Facts) -> str:

@@ -1,6 +1,7 @@
 """The demo's own stack: in a folder and on ports of its own, started as a person would and stopped again."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import psutil
 from local import children, probes
 from local.children import Identity
 from local.demo.errors import DemoFailed
+from local.demo.library import ROOT
 from local.demo.serving import HOST
 from local.environment import process_environment
 from local.home import Home
@@ -131,6 +133,11 @@ class DemoStack:
                 self._seen.setdefault(Identity(child.pid, child.create_time()), f"{role} (child)")
 
 
+def pictures_of(home: Home) -> Path:
+    """The folder that the stack may read pictures from."""
+    return home.folder / "pictures"
+
+
 def environment(home: Home, port: int, user: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The stack's environment. The user's own settings stay out of it: they are about another stack."""
     rest = {name: value for name, value in user.items() if not name.startswith("DARKROOM_")}
@@ -140,6 +147,7 @@ def environment(home: Home, port: int, user: Mapping[str, str] = os.environ) -> 
         # The demo tells one story on every machine; the starter model has no need of a GPU.
         "DARKROOM_DEVICE": "cpu",
         "DARKROOM_FETCH_ALLOW": f'["{HOST}"]',
+        "DARKROOM_IMAGE_ROOTS": json.dumps({ROOT: str(pictures_of(home))}),
         "DARKROOM_LEASE_SECONDS": str(LEASE_SECONDS),
         "DARKROOM_DRAIN_SECONDS": "10",
     }

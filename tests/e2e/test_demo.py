@@ -67,6 +67,10 @@ def test_the_demo_holds_what_it_claims(tmp_path: Path, folder: Path) -> None:
     assert 0 < facts["index"]["by_url"] < facts["index"]["pictures"]
     assert [search["by"] for search in facts["searches"]] == ["text"] * 6 + ["picture"] * 3
     assert all(search["results"] for search in facts["searches"])
+    assert facts["weighted"]["red_after"] < facts["weighted"]["red_before"]
+    assert facts["tags"]["tagged"] >= 500
+    assert sum(facts["tags"]["months"].values()) == facts["tags"]["tagged"]
+    assert facts["duplicates"]["found"] == {"exact": 40, "perceptual": 20}
     _check_kill(facts["kill"])
 
     assert len(facts["pids"]) > 8

@@ -5,8 +5,19 @@ from dataclasses import replace
 import pytest
 
 from local.demo.claims import AMONG_FIRST, judge
-from local.demo.facts import Facts, IndexRun, KillRun, Result, Search
-from tests.fakes.demo_facts import INDEX, KILL, PICTURE, TEXT, good_facts, with_job
+from local.demo.facts import DuplicateRun, Facts, FilteredSearch, IndexRun, KillRun, Result, Search, TagRun
+from tests.fakes.demo_facts import (
+    DUPLICATES,
+    FILTERED,
+    INDEX,
+    KILL,
+    PICTURE,
+    TAGS,
+    TEXT,
+    WEIGHTED,
+    good_facts,
+    with_job,
+)
 
 
 def _failed(facts: Facts) -> list[str]:
@@ -80,6 +91,61 @@ def test_picture_searches(search: Search) -> None:
     facts = good_facts()
     facts.searches = [TEXT, search]
     assert [claim.detail for claim in judge(facts) if not claim.held] == ["0 of 1: cat-face"]
+
+
+def test_a_weight_that_changes_little() -> None:
+    facts = good_facts()
+    facts.weighted = replace(WEIGHTED, red_after=0.5)
+    assert [claim.detail for claim in judge(facts) if not claim.held] == [
+        "red in the hits for “fruit”: 70%, less “red”: 50%"
+    ]
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        replace(FILTERED, results=[]),
+        replace(FILTERED, outside=["red-heart"]),
+        replace(FILTERED, same_order=False),
+    ],
+    ids=["nothing found", "outside", "other order"],
+)
+def test_the_filter(search: FilteredSearch) -> None:
+    facts = good_facts()
+    facts.filtered = search
+    (failed,) = _failed(facts)
+    assert "filter" in failed
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        (replace(TAGS, tagged=499), "fails alone"),
+        (replace(TAGS, counts={"cat": 499}), "fails alone"),
+        (replace(TAGS, failed=[]), "fails alone"),
+        (replace(TAGS, again_unchanged=499), "nothing twice"),
+    ],
+    ids=["not tagged", "not in the table", "a broken file passed", "tagged twice"],
+)
+def test_tags(run: TagRun, words: str) -> None:
+    facts = good_facts()
+    facts.tags = run
+    assert any(words in failed for failed in _failed(facts))
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        (replace(DUPLICATES, found={"exact": 0, "perceptual": 1}), "Every copy"),
+        (replace(DUPLICATES, mixed=["copy-of-cat-face.webp"]), "look-alike"),
+    ],
+    ids=["missed", "mixed"],
+)
+def test_duplicates(run: DuplicateRun, words: str) -> None:
+    facts = good_facts()
+    facts.duplicates = run
+    (failed,) = _failed(facts)
+    assert words in failed
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,22 @@ import json
 from pathlib import Path
 
 import httpx
+from PIL import Image
 
 from local.demo.catalogue import load_pictures
 from local.demo.facts import Machine
 from local.demo.indexing import by_url, chunks, items_of
+from local.demo.library import COPIES_A_KIND, PICTURES, write_copies, write_library
 from local.demo.run import as_dict
 from local.demo.screen import failure
+from local.demo.searching import redness
 from local.demo.serving import picture_server
 from local.demo.stack import environment
 from local.home import Home
 from shared.contracts.index import IndexInput
+from shared.images.decode import DecodeLimits, decode
+from shared.images.exif import taken_at
+from shared.images.hashing import pixel_hash
 from tests.fakes.demo_facts import good_facts
 
 
@@ -49,6 +55,33 @@ def test_the_stack_is_not_the_users(tmp_path: Path) -> None:
     assert "DARKROOM_DATABASE_URL" not in made
     assert made["PATH"] == "/bin"
     assert json.loads(made["DARKROOM_FETCH_ALLOW"]) == ["127.0.0.1"]
+
+
+def test_the_library_has_dates_and_a_broken_file(tmp_path: Path) -> None:
+    ids = write_library(load_pictures(), tmp_path)
+    assert len(ids) == len(set(ids.values())) == PICTURES
+    path, _ = next(iter(ids.items()))
+    taken = taken_at((tmp_path / path).read_bytes())
+    assert taken is not None
+    assert f"{taken:%Y/%m}" == path[:7]
+    assert sum(file.is_file() for file in tmp_path.rglob("*.jpg")) == PICTURES + 1
+
+
+def test_copies_are_what_they_are_said_to_be(tmp_path: Path) -> None:
+    folder = tmp_path / "copies"
+    copies = write_copies(load_pictures(), folder)
+    assert len(copies) == 3 * COPIES_A_KIND
+    for copy in copies:
+        same = [pixel_hash(decode((folder / name).read_bytes(), DecodeLimits())) for name in (copy.name, copy.original)]
+        assert (same[0] == same[1]) == (copy.kind == "exact")
+
+
+def test_redness_is_of_painted_pixels(tmp_path: Path) -> None:
+    half = Image.new("RGBA", (2, 1))
+    half.putpixel((0, 0), (255, 0, 0, 255))  # the other one cannot be seen
+    half.save(tmp_path / "red.png")
+    Image.new("RGB", (2, 1), (0, 0, 255)).save(tmp_path / "blue.png")
+    assert (redness(tmp_path / "red.png"), redness(tmp_path / "blue.png")) == (1.0, 0.0)
 
 
 def test_the_facts_are_json() -> None:

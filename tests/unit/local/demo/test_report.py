@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from local.demo.catalogue import load_pictures, load_queries
-from local.demo.facts import Facts, Result
+from local.demo.facts import DuplicateGroup, Facts, Result
 from local.demo.report import render, write_report
-from tests.fakes.demo_facts import KILL, TEXT, good_facts
+from tests.fakes.demo_facts import DUPLICATES, FILTERED, KILL, TAGS, TEXT, WEIGHTED, good_facts
 
 VOID = {"meta", "img", "br"}
 FETCHING = {"src", "href", "srcset", "poster", "data", "action", "background", "xlink:href"}
@@ -66,12 +66,13 @@ def test_it_fetches_nothing() -> None:
 
 
 def test_every_picture_stands_in_it() -> None:
-    assert _page(good_facts()).seen.count("img") == 4  # two hits; a queried picture and its hit
+    # Two hits; a queried picture and its hit; three hits with weights and filters; a sample; a picture for two groups.
+    assert _page(good_facts()).seen.count("img") == 4 + 3 + 1 + 2
     known = Result("tiger-face", "tiger face", 0.9, expected=True)
     unknown = Result("no-such-picture", "no such picture", 0.8, expected=False)
     facts = good_facts()
     facts.searches = [replace(TEXT, results=[known, unknown])]
-    assert _page(facts).seen.count("img") == 1
+    assert _page(facts).seen.count("img") == 1 + 6
 
 
 @pytest.mark.parametrize("name", ['<script>alert("1")</script>', "a & b", "“quoted” 'so'"])
@@ -79,6 +80,10 @@ def test_names_are_escaped(name: str) -> None:
     facts = good_facts()
     facts.searches = [replace(TEXT, query=name, results=[Result(name, name, 0.1, expected=False)])]
     facts.kill = replace(KILL, role=name)
+    facts.weighted = replace(WEIGHTED, wanted=name, unwanted=name)
+    facts.filtered = replace(FILTERED, text=name, filter={name: name})
+    facts.tags = replace(TAGS, directory=name, counts={name: 1}, failed=[name])
+    facts.duplicates = replace(DUPLICATES, directory=name, groups=[DuplicateGroup("exact", name, [name])])
     facts.problem = name
     page = _page(facts)
     assert page.open == []
@@ -96,6 +101,7 @@ def test_it_says_whether_all_held() -> None:
 def test_a_demo_that_broke_off_has_a_report_too() -> None:
     facts = good_facts()
     facts.searches, facts.kill, facts.problem = [], None, "The stack has ended by itself."
+    facts.weighted = facts.filtered = facts.tags = facts.duplicates = None
     page = _page(facts)
     assert page.open == []
     assert facts.problem in page.text
