@@ -7,10 +7,11 @@ One class a process: what a process does not need, it does not read. Importing t
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.errors import ConfigurationError
+from shared.roots import check_roots
 
 S = TypeVar("S", bound="Settings")
 
@@ -41,6 +42,9 @@ class Settings(BaseSettings):
     models_file: Path = Path("models.toml")
     fetch_allow: tuple[str, ...] = ()
     """Hosts and networks that the safe fetch may reach besides the public internet."""
+    image_roots: Annotated[dict[str, str], AfterValidator(check_roots)] = {}
+    """Folders that jobs may read pictures from, by the names that requests use. `{tenant}` in a folder stands for the
+    caller's tenant."""
     max_picture_bytes: PositiveInt = 25_000_000
     max_picture_pixels: PositiveInt = 40_000_000
 
@@ -144,7 +148,8 @@ def load(cls: type[S]) -> S:
     except SettingsError as error:  # a list or map that is no JSON
         _, _, rest = str(error).partition('field "')
         name = "DARKROOM_" + rest.partition('"')[0].upper()
-        raise ConfigurationError(f'Settings are not usable:\n  {name}: must be JSON, such as ["a", "b"]') from None
+        example = '{"photos": "/srv/photos"}' if name == "DARKROOM_IMAGE_ROOTS" else '["a", "b"]'
+        raise ConfigurationError(f"Settings are not usable:\n  {name}: must be JSON, such as {example}") from None
     except ValidationError as error:
         lines = []
         for fault in error.errors():
