@@ -95,7 +95,7 @@ def _create_item_files() -> None:
             ["collection_id"], ["collections.id"], name=op.f("fk_item_files_collection_id"), ondelete="CASCADE"
         ),
         sa.ForeignKeyConstraint(["file_id"], ["files.id"], name=op.f("fk_item_files_file_id")),
-        sa.PrimaryKeyConstraint("collection_id", "item_id", name=op.f("pk_item_files")),
+        sa.PrimaryKeyConstraint("collection_id", "item_id", "file_id", name=op.f("pk_item_files")),
     )
     op.create_index(op.f("ix_item_files_file_id"), "item_files", ["file_id"])
     op.create_table(
@@ -103,6 +103,7 @@ def _create_item_files() -> None:
         sa.Column("vectors_id", sa.Uuid(), nullable=False),
         sa.Column("dimension", sa.Integer(), nullable=False),
         sa.Column("remove_after", MOMENT, nullable=False),
+        sa.Column("removed_at", MOMENT, nullable=True),
         sa.PrimaryKeyConstraint("vectors_id", name=op.f("pk_discarded_vectors")),
     )
 

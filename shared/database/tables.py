@@ -220,20 +220,27 @@ class Collection(Base):
 
 
 class ItemFile(Base):
-    """Stored pictures that items were made from: kept as long as the item is there, to be embedded anew."""
+    """Stored pictures that items were made from: kept as long as the item is there, to be embedded anew.
+
+    A write notes its picture before it is known to win, so an item may have several; housekeeping drops the others.
+    """
 
     __tablename__ = "item_files"
 
     collection_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True)
     item_id: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
-    file_id: Mapped[str] = mapped_column(ForeignKey("files.id"), index=True)
+    file_id: Mapped[str] = mapped_column(ForeignKey("files.id"), primary_key=True, index=True)
 
 
 class DiscardedVectors(Base):
-    """Vectors that another model's have replaced: removed some time later, when no search reads them any more."""
+    """Vectors that are no collection's: replaced by another model's, and removed once no search reads them any more;
+    or still being made by a job, which puts their removal off as long as it runs.
+    """
 
     __tablename__ = "discarded_vectors"
 
     vectors_id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
     dimension: Mapped[int] = mapped_column(Integer)
     remove_after: Mapped[datetime] = mapped_column(Timestamp)
+    removed_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    """They are gone; the row tells late writers that the collection itself is not."""
