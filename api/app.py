@@ -9,9 +9,10 @@ from starlette.middleware.cors import CORSMiddleware
 from api import errors, openapi
 from api.metrics import Metrics
 from api.middleware import RequestContext
-from api.routes import collections, health, items, jobs, keys, metrics, models, queues, reference, submit
+from api.routes import collections, health, items, jobs, keys, label_sets, metrics, models, queues, reference, submit
 from api.routes.collections import CollectionRequest
 from api.routes.keys import KeyRequest
+from api.routes.label_sets import LabelSetRequest
 from api.services import Services
 from shared.settings import ApiSettings
 
@@ -43,11 +44,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.services = services
     app.state.metrics = Metrics()
     app.include_router(submit.router(services.kinds))
-    for part in (jobs, collections, items, models, keys, queues, health, metrics):
+    for part in (jobs, collections, items, label_sets, models, keys, queues, health, metrics):
         app.include_router(part.router)
     reference.install(app)
     errors.install(app)
-    openapi.install(app, services.kinds, bodies=(CollectionRequest, KeyRequest))
+    openapi.install(app, services.kinds, bodies=(CollectionRequest, KeyRequest, LabelSetRequest))
     _add_middleware(app, settings)
     return app
 
@@ -58,7 +59,7 @@ def _add_middleware(app: FastAPI, settings: ApiSettings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=[
                 "Authorization",
                 "Content-Type",

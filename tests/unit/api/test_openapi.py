@@ -71,7 +71,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [*(f"submit_{kind}" for kind in KINDS), "submit_batch", "create_collection", "create_key"]
+    "name", [*(f"submit_{kind}" for kind in KINDS), "submit_batch", "create_collection", "create_key", "put_label_set"]
 )
 def test_examples_keep_to_their_schemas(document: dict[str, Any], name: str) -> None:
     media = operations(document)[name]["requestBody"]["content"]["application/json"]
