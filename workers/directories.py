@@ -38,15 +38,6 @@ class BadFile:
 
 
 @dataclass(frozen=True, slots=True)
-class FileContent:
-    """A file's bytes with its size and last change as they were when it was opened."""
-
-    data: bytes
-    size: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Listing:
     """Names in one folder, sorted."""
 
@@ -86,11 +77,12 @@ def count(
     return total
 
 
-def read(directory: Directory, file: FoundFile, *, max_bytes: int) -> FileContent:
+def read(directory: Directory, file: FoundFile, *, max_bytes: int) -> bytes:
     """The bytes of a file inside the directory's root.
 
     The path is resolved, must lie inside the root, and is then opened folder by folder without following links, so
-    that a link that appears meanwhile leads nowhere.
+    that a link that appears meanwhile leads nowhere. The file may have changed since it was found; what is kept of it
+    then has the older time, and so it is looked at again.
 
     Raises:
         PermanentJobError: `image_unreachable` (gone, or not readable), `image_forbidden_address` (a link out of the
@@ -109,7 +101,7 @@ def read(directory: Directory, file: FoundFile, *, max_bytes: int) -> FileConten
     if max(found.st_size, len(data)) > max_bytes:
         message = f"The file has more than the {max_bytes / 1e6:g} MB that a picture may have."
         raise PermanentJobError(ErrorCode.IMAGE_TOO_LARGE, message)
-    return FileContent(data, found.st_size, found.st_mtime_ns)
+    return data
 
 
 def _folders(
