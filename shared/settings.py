@@ -7,7 +7,16 @@ One class a process: what a process does not need, it does not read. Importing t
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.errors import ConfigurationError
@@ -34,6 +43,10 @@ class Settings(BaseSettings):
     redis_url: str = "redis://127.0.0.1:6379/0"
     broker_url: str | None = None
     """Celery's broker; `redis_url` when not set (RabbitMQ: `amqp://…`)."""
+    cache_url: str | None = None
+    """Where embeddings and results are kept for a while; `redis_url` when not set."""
+    cache_seconds: NonNegativeInt = 3600
+    """How long; 0: not at all."""
     qdrant_url: str | None = None
     """Vectors live in Qdrant when set, else in pgvector in the same Postgres."""
     qdrant_api_key: SecretStr | None = None
@@ -61,6 +74,10 @@ class Settings(BaseSettings):
     @property
     def celery_broker_url(self) -> str:
         return self.broker_url or self.redis_url
+
+    @property
+    def resolved_cache_url(self) -> str:
+        return self.cache_url or self.redis_url
 
     @property
     def resolved_storage_url(self) -> str:

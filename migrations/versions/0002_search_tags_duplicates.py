@@ -36,10 +36,11 @@ def upgrade() -> None:
     _create_item_files()
     _create_tagged_images()
     _create_label_sets()
+    _create_loaded_models()
 
 
 def downgrade() -> None:
-    for table in ("label_sets", "tagged_images", "discarded_vectors", "item_files"):
+    for table in ("loaded_models", "label_sets", "tagged_images", "discarded_vectors", "item_files"):
         op.drop_table(table)
     op.execute("DROP FUNCTION merge_tags(jsonb, text[], text[])")
     for index in ("ix_items_words", "ix_items_file_hash", "ix_items_pixel_hash"):
@@ -156,4 +157,14 @@ def _create_label_sets() -> None:
         sa.Column("created_at", MOMENT, server_default=NOW, nullable=False),
         sa.Column("updated_at", MOMENT, server_default=NOW, nullable=False),
         sa.PrimaryKeyConstraint("tenant", "name", name=op.f("pk_label_sets")),
+    )
+
+
+def _create_loaded_models() -> None:
+    op.create_table(
+        "loaded_models",
+        sa.Column("alias", sa.Text(), nullable=False),
+        sa.Column("weights", sa.Text(), nullable=False),
+        sa.Column("loaded_at", MOMENT, server_default=NOW, nullable=False),
+        sa.PrimaryKeyConstraint("alias", name=op.f("pk_loaded_models")),
     )

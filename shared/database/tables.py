@@ -219,6 +219,17 @@ class Collection(Base):
     )
 
 
+class LoadedModel(Base):
+    """Which weights stand behind a model's alias, as the worker saw them that loaded the model last."""
+
+    __tablename__ = "loaded_models"
+
+    alias: Mapped[str] = mapped_column(Text, primary_key=True)
+    weights: Mapped[str] = mapped_column(Text)
+    """Changes with the files (`shared/loaded_models.py`)."""
+    loaded_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+
+
 class ItemFile(Base):
     """Stored pictures that items were made from: kept as long as the item is there, to be embedded anew.
 
