@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
@@ -24,6 +24,7 @@ from shared.storage.keys import job_file_key
 from shared.vectors.opening import open_vectors
 from shared.vectors.protocol import VectorStore
 from workers import memory
+from workers.collection_samples import CollectionSamples
 from workers.files import StoredFiles
 from workers.pictures import PictureLoader
 from workers.runtimes.protocol import EmbeddingRuntime
@@ -65,6 +66,7 @@ class Services:
     files: StoredFiles
     collections: Collections
     outputs: Outputs
+    samples: CollectionSamples = field(default_factory=CollectionSamples)
 
     def preload(self, aliases: Sequence[str]) -> list[str]:
         """Load models before the first job needs them. One that does not load fails its jobs later, not the worker.

@@ -1,0 +1,1 @@
+"""What `search` is made of: queries, their embedding, rankings, relevance, results."""

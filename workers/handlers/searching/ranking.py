@@ -1,0 +1,128 @@
+"""The items that answer a query, in order: by vectors, or by vectors and words together."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from shared.vectors.protocol import Hit, StoredPoint, TextHit, Vector, VectorStore
+from shared.vectors.words import MAX_WORDS, words
+from workers.handlers.searching.queries import Query
+
+FUSION_CONSTANT = 60
+"""How little the first ranks outweigh the next: Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms
+Condorcet and individual Rank Learning Methods", SIGIR 2009.
+"""
+LEAST_DEPTH = 100
+"""Hits of each ranking that are fused, at least."""
+TEXT_SHARE = 0.5
+"""Of the best text's score: what matches less of it is not in the text ranking. Without this an item that has only the
+common word of "SKU-1042" would, by any luck in the other ranking, come before the one that has both.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """A result. `hit.score` is its cosine, `score` what it is ordered by."""
+
+    hit: Hit
+    score: float
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A page of results, best first. `best`: the highest cosine in the collection, where the search came to see it."""
+
+    page: list[Ranked]
+    best: float | None
+
+
+def rank(query: Query, vector: Vector, store: VectorStore) -> Ranking:
+    """What the query asks for, from `offset` on."""
+    return _by_vector(query, vector, store) if query.input.text_match is None else _hybrid(query, vector, store)
+
+
+def best_cosine(query: Query, vector: Vector, store: VectorStore) -> float | None:
+    """The highest cosine in the whole collection, whatever the filter; None where it is empty."""
+    hits = store.search(query.collection.ref, vector, top_k=1, exclude_ids=query.named_items)
+    return hits[0].score if hits else None
+
+
+def _by_vector(query: Query, vector: Vector, store: VectorStore) -> Ranking:
+    input = query.input
+    hits = store.search(
+        query.collection.ref,
+        vector,
+        top_k=input.top_k,
+        offset=input.offset,
+        filter=query.filter,
+        min_score=input.min_score,
+        with_vectors=input.include_vectors,
+        exclude_ids=query.named_items,
+    )
+    from_the_top = query.filter is None and input.offset == 0
+    return Ranking([Ranked(hit, hit.score) for hit in hits], hits[0].score if hits and from_the_top else None)
+
+
+def _hybrid(query: Query, vector: Vector, store: VectorStore) -> Ranking:
+    """Both rankings to the same depth; an item's score is the sum of 1 / (60 + rank) over those that it is in."""
+    input, ref = query.input, query.collection.ref
+    depth = max(input.offset + input.top_k, LEAST_DEPTH)
+    near = store.search(
+        ref,
+        vector,
+        top_k=depth,
+        filter=query.filter,
+        with_vectors=input.include_vectors,
+        exclude_ids=query.named_items,
+    )
+    named = store.search_text(ref, _looked_for(query), top_k=depth, filter=query.filter, exclude_ids=query.named_items)
+    text_ids = _matching_well(named)
+    hits = {hit.id: hit for hit in near}
+    hits |= _known_by_words(query, vector, [id for id in text_ids if id not in hits], store)
+    page = fused([hit.id for hit in near], text_ids)
+    ranked = [Ranked(hits[id], score) for id, score in page if id in hits]
+    least = input.min_score
+    ranked = [one for one in ranked if least is None or one.hit.score >= least]
+    best = near[0].score if near and query.filter is None else None
+    return Ranking(ranked[input.offset : input.offset + input.top_k], best)
+
+
+def fused(by_vector: list[str], by_text: list[str]) -> list[tuple[str, float]]:
+    """Ids with their fused scores, best first. Of equal scores the one that the words rank higher comes first: a name
+    that the model knows nothing of is found even where its item is far from the query vector.
+    """
+    vector_ranks = {id: rank for rank, id in enumerate(by_vector, start=1)}
+    text_ranks = {id: rank for rank, id in enumerate(by_text, start=1)}
+    last = len(by_text) + 1
+
+    def score(id: str) -> float:
+        return sum(1 / (FUSION_CONSTANT + ranks[id]) for ranks in (vector_ranks, text_ranks) if id in ranks)
+
+    scores = {id: score(id) for id in vector_ranks | text_ranks}
+    return sorted(scores.items(), key=lambda pair: (-pair[1], text_ranks.get(pair[0], last), pair[0]))
+
+
+def _looked_for(query: Query) -> list[str]:
+    found = words(query.input.text_match or "")
+    if len(found) > MAX_WORDS:
+        query.job.log(f"text_match has {len(found)} words; only the first {MAX_WORDS} were looked for.")
+    return found[:MAX_WORDS]
+
+
+def _matching_well(hits: list[TextHit]) -> list[str]:
+    return [hit.id for hit in hits if hit.score >= TEXT_SHARE * hits[0].score]
+
+
+def _known_by_words(query: Query, vector: Vector, ids: Iterable[str], store: VectorStore) -> dict[str, Hit]:
+    """Items that only the text ranking has, with the cosine of their stored vectors."""
+    stored = store.get(query.collection.ref, list(ids), with_vectors=True)
+    hits = {id: _hit(point, vector) for id, point in stored.items()}
+    return hits if query.input.include_vectors else {id: replace(hit, vector=None) for id, hit in hits.items()}
+
+
+def _hit(point: StoredPoint, vector: Vector) -> Hit:
+    assert point.vector is not None
+    own = point.vector.astype(np.float64)
+    cosine = float(own @ vector.astype(np.float64)) / float(np.linalg.norm(own))
+    return Hit(point.id, cosine, point.payload, point.text, point.vector)
