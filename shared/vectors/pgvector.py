@@ -17,10 +17,20 @@ from shared.errors import ConfigurationError
 from shared.images.fingerprint import Fingerprint
 from shared.vectors import pgvector_index as hnsw
 from shared.vectors import pgvector_sql as statements
-from shared.vectors.fencing import hold, postgres_reachable
+from shared.vectors.fencing import hold, hold_collection, move_version, postgres_reachable
 from shared.vectors.filter_nodes import Filter
-from shared.vectors.points import check_vector, checked_points, payload_json
+from shared.vectors.points import (
+    check_text,
+    check_vector,
+    check_version,
+    checked_points,
+    fingerprint_json,
+    image_json,
+    payload_json,
+)
 from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, TextHit, Vector
+from shared.vectors.text_ranking import ranked, sought, worths
+from shared.vectors.words import words as words_of
 
 INDEX_THRESHOLD = 5_000
 """Items above which a collection gets an HNSW index; an exact scan of fewer takes a few milliseconds."""
@@ -58,12 +68,15 @@ class PgVectorStore:
             "collection": collection.id,
             "ids": [point.id for point in chosen],
             "vectors": [np.asarray(point.vector, dtype=np.float32) for point in chosen],
-            "payloads": [payload_json(point) for point in chosen],
+            "payloads": [payload_json(point.id, point.payload) for point in chosen],
             "texts": [point.text for point in chosen],
+            "words": [None if point.text is None else " ".join(words_of(point.text)) for point in chosen],
             "hashes": [point.content_hash for point in chosen],
+            "images": [image_json(point) for point in chosen],
+            "fingerprints": [fingerprint_json(point) for point in chosen],
             "versions": [point.version for point in chosen],
         }
-        with self._transaction(collection, fence) as cursor:
+        with self._writing(collection, fence) as cursor:
             if chosen:
                 cursor.execute(statements.UPSERT, rows, prepare=False)
 
@@ -78,12 +91,12 @@ class PgVectorStore:
         self, collection: CollectionRef, ids: Collection[str], *, version: int | None = None, fence: Fence | None = None
     ) -> None:
         params = {"collection": collection.id, "ids": sorted(set(ids)), "version": version}
-        with self._transaction(collection, fence) as cursor:
+        with self._writing(collection, fence) as cursor:
             cursor.execute(statements.DELETE if version is None else statements.MARK_DELETED, params, prepare=False)
 
     def delete_where(self, collection: CollectionRef, filter: Filter, *, version: int | None = None) -> None:
         query, params = statements.delete_where(collection, filter, marked=version is not None)
-        with self._transaction() as cursor:
+        with self._writing(collection) as cursor:
             cursor.execute(query, {**params, "version": version}, prepare=False)
 
     def forget_deleted(self, collection: CollectionRef, *, before_version: int) -> None:
@@ -139,13 +152,32 @@ class PgVectorStore:
         filter: Filter | None = None,
         exclude_ids: Collection[str] = (),
     ) -> list[TextHit]:
-        raise NotImplementedError
+        looked_for = sought(words)
+        if not looked_for:
+            return []
+        with self._transaction() as cursor:
+            query, params = statements.word_counts(collection, looked_for)
+            items, *counts = cursor.execute(query, params, prepare=False).fetchall()[0]
+            worth = worths(dict(zip(looked_for, counts, strict=True)), items)
+            if not worth:
+                return []
+            query, params = statements.best_texts(collection, worth, filter)
+            params |= {"exclude": list(exclude_ids), "limit": top_k}
+            return ranked(cursor.execute(query, params, prepare=False), worth, top_k)
 
     def sample(self, collection: CollectionRef, size: int) -> NDArray[np.float32]:
-        raise NotImplementedError
+        """In the order of a hash of the ids."""
+        with self._transaction() as cursor:
+            rows = cursor.execute(statements.sample(collection), {"limit": size}, prepare=False).fetchall()
+        return np.array([vector.to_numpy() for (vector,) in rows], dtype=np.float32).reshape(-1, collection.dimension)
 
     def copies(self, collection: CollectionRef, fingerprints: Sequence[Fingerprint]) -> list[StoredPoint]:
-        raise NotImplementedError
+        params = {
+            "files": [fingerprint.file_hash for fingerprint in fingerprints],
+            "pixels": [fingerprint.pixel_hash for fingerprint in fingerprints],
+        }
+        with self._transaction() as cursor:
+            return [_stored(row) for row in cursor.execute(statements.copies(collection), params, prepare=False)]
 
     def replace_payload(
         self,
@@ -157,7 +189,19 @@ class PgVectorStore:
         version: int,
         expected_version: int,
     ) -> bool:
-        raise NotImplementedError
+        check_text(id, text)
+        check_version(id, version)
+        params = {
+            "collection": collection.id,
+            "id": id,
+            "payload": payload_json(id, payload),
+            "text": text,
+            "words": None if text is None else words_of(text),
+            "version": version,
+            "expected": expected_version,
+        }
+        with self._writing(collection) as cursor:
+            return cursor.execute(statements.REPLACE_PAYLOAD, params, prepare=False).rowcount == 1
 
     def list_items(
         self,
@@ -216,6 +260,15 @@ class PgVectorStore:
             with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
                 yield cursor
 
+    @contextmanager
+    def _writing(self, collection: CollectionRef, fence: Fence | None = None) -> Iterator[Cursor]:
+        """As `_transaction`, and last of all the collection's version moves (`fencing.py` tells the order of locks)."""
+        with self._transaction(collection, fence) as cursor:
+            if fence is None:
+                hold_collection(cursor.connection, collection)
+            yield cursor
+            move_version(cursor.connection, collection)
+
     def _adapt(self, connection: psycopg.Connection[Any]) -> None:
         """Teach the connection object (not the session) to send and read vectors in binary."""
         if self._vector_type is None:
@@ -231,10 +284,19 @@ def _scan_settings(limit: int) -> dict[str, str]:
 
 
 def _stored(row: tuple[Any, ...]) -> StoredPoint:
-    id, payload, text, content_hash, version, vector = row
-    return StoredPoint(id, payload, text, content_hash, version, None if vector is None else vector.to_numpy())
+    id, payload, text, content_hash, version, vector, image, fingerprint = row
+    return StoredPoint(
+        id,
+        payload,
+        text,
+        content_hash,
+        version,
+        None if vector is None else vector.to_numpy(),
+        image,
+        None if fingerprint is None else Fingerprint.from_json(fingerprint),
+    )
 
 
 def _hit(row: tuple[Any, ...]) -> Hit:
-    id, payload, text, _, _, vector, distance = row
+    id, payload, text, vector, distance = row
     return Hit(id, 1.0 - distance, payload, text, None if vector is None else vector.to_numpy())

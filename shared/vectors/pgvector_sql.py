@@ -1,5 +1,6 @@
 """The statements of the pgvector store. `{mine}` is the predicate that names the collection."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psycopg import sql
@@ -14,16 +15,21 @@ Statement = tuple[sql.Composed, dict[str, Any]]
 
 UPSERT = sql.SQL(
     """
-    INSERT INTO items (collection_id, item_id, embedding, payload, text, content_hash, version)
-    SELECT %(collection)s, id, embedding, payload::jsonb, text, content_hash, version
-    FROM unnest(%(ids)s::text[], %(vectors)b::vector[], %(payloads)s::text[], %(texts)s::text[], %(hashes)s::text[],
-                %(versions)s::bigint[]) AS new (id, embedding, payload, text, content_hash, version)
+    INSERT INTO items
+        (collection_id, item_id, embedding, payload, text, words, content_hash, image, fingerprint, version)
+    SELECT %(collection)s, id, embedding, payload::jsonb, text, string_to_array(words, ' '), content_hash, image::jsonb,
+           fingerprint::jsonb, version
+    FROM unnest(%(ids)s::text[], %(vectors)b::vector[], %(payloads)s::text[], %(texts)s::text[], %(words)s::text[],
+                %(hashes)s::text[], %(images)s::text[], %(fingerprints)s::text[], %(versions)s::bigint[])
+        AS new (id, embedding, payload, text, words, content_hash, image, fingerprint, version)
     ON CONFLICT (collection_id, item_id) DO UPDATE
-    SET embedding = EXCLUDED.embedding, payload = EXCLUDED.payload, text = EXCLUDED.text,
-        content_hash = EXCLUDED.content_hash, version = EXCLUDED.version, updated_at = now()
+    SET embedding = EXCLUDED.embedding, payload = EXCLUDED.payload, text = EXCLUDED.text, words = EXCLUDED.words,
+        content_hash = EXCLUDED.content_hash, image = EXCLUDED.image, fingerprint = EXCLUDED.fingerprint,
+        version = EXCLUDED.version, updated_at = now()
     WHERE items.version <= EXCLUDED.version
     """
 )
+"""Items in the order of their ids. The words of a text come as one text: they hold no spaces."""
 
 TOUCH = sql.SQL(
     """
@@ -39,16 +45,35 @@ TOUCH = sql.SQL(
     """
 )
 
-DELETE = sql.SQL("DELETE FROM items WHERE collection_id = %(collection)s AND item_id = ANY (%(ids)s)")
+NO_CONTENT = sql.SQL(
+    "embedding = NULL, payload = '{}', text = NULL, words = NULL, content_hash = NULL, image = NULL, fingerprint = NULL"
+)
+"""What a mark of a delete keeps: nothing but its version."""
+
+DELETE = sql.SQL(
+    """
+    DELETE FROM items WHERE collection_id = %(collection)s AND item_id = ANY (ARRAY(
+        SELECT item_id FROM items WHERE collection_id = %(collection)s AND item_id = ANY (%(ids)s)
+        ORDER BY item_id FOR UPDATE))
+    """
+)
 
 MARK_DELETED = sql.SQL(
     """
     INSERT INTO items (collection_id, item_id, version)
     SELECT %(collection)s, id, %(version)s FROM unnest(%(ids)s::text[]) AS gone (id)
     ON CONFLICT (collection_id, item_id) DO UPDATE
-    SET embedding = NULL, payload = '{}', text = NULL, content_hash = NULL, version = EXCLUDED.version,
-        updated_at = now()
+    SET {no_content}, version = EXCLUDED.version, updated_at = now()
     WHERE items.version <= EXCLUDED.version
+    """
+).format(no_content=NO_CONTENT)
+
+REPLACE_PAYLOAD = sql.SQL(
+    """
+    UPDATE items SET payload = %(payload)s::jsonb, text = %(text)s, words = %(words)s, content_hash = NULL,
+                     version = %(version)s, updated_at = now()
+    WHERE collection_id = %(collection)s AND item_id = %(id)s AND embedding IS NOT NULL
+      AND version = %(expected)s AND version <= %(version)s
     """
 )
 
@@ -65,12 +90,13 @@ SIZE = sql.SQL(
     """
     SELECT COALESCE(sum(24 + 16 + pg_column_size(item_id) + pg_column_size(payload) + 8 + 16
                         + COALESCE(pg_column_size(embedding), 0) + COALESCE(pg_column_size(text), 0)
-                        + COALESCE(pg_column_size(content_hash), 0)), 0)::bigint
+                        + COALESCE(pg_column_size(words), 0) + COALESCE(pg_column_size(content_hash), 0)
+                        + COALESCE(pg_column_size(image), 0) + COALESCE(pg_column_size(fingerprint), 0)), 0)::bigint
            + COALESCE(pg_relation_size(to_regclass(%(index)s)), 0)
     FROM items WHERE collection_id = %(collection)s
     """
 )
-"""Row headers, columns, and the HNSW index. The primary key and the GIN index are shared, and left out."""
+"""Row headers, columns, and the HNSW index. The other indexes are shared by all collections, and left out."""
 
 TUNE_SCAN = sql.SQL(
     "SELECT set_config('hnsw.ef_search', %(ef)s, true), set_config('hnsw.iterative_scan', 'strict_order', true),"
@@ -81,7 +107,7 @@ TUNE_SCAN = sql.SQL(
 def columns(with_vectors: bool) -> sql.Composed:
     """What reads of items select."""
     vector = sql.SQL("embedding" if with_vectors else "NULL")
-    return sql.SQL("item_id, payload, text, content_hash, version, {}").format(vector)
+    return sql.SQL("item_id, payload, text, content_hash, version, {}, image, fingerprint").format(vector)
 
 
 def get(with_vectors: bool) -> sql.Composed:
@@ -115,13 +141,15 @@ def holds_more(collection: CollectionRef) -> sql.Composed:
 def delete_where(collection: CollectionRef, filter: Filter, marked: bool) -> Statement:
     """Remove the items that match, or mark them deleted at `version` unless theirs is higher."""
     where, params = _where(collection, filter)
-    if not marked:
-        return sql.SQL("DELETE FROM items WHERE {}").format(where), params
-    query = sql.SQL(
-        "UPDATE items SET embedding = NULL, payload = '{{}}', text = NULL, content_hash = NULL,"
-        " version = %(version)s, updated_at = now() WHERE {} AND version <= %(version)s"
+    chosen = sql.SQL(
+        "{mine} AND item_id = ANY (ARRAY(SELECT item_id FROM items WHERE {where} ORDER BY item_id FOR UPDATE))"
     )
-    return query.format(where), params
+    mine = in_collection(collection)
+    if not marked:
+        return sql.SQL("DELETE FROM items WHERE {}").format(chosen.format(mine=mine, where=where)), params
+    where = sql.SQL("{} AND version <= %(version)s").format(where)
+    query = sql.SQL("UPDATE items SET {}, version = %(version)s, updated_at = now() WHERE {}")
+    return query.format(NO_CONTENT, chosen.format(mine=mine, where=where)), params
 
 
 def drop_page(collection: CollectionRef) -> sql.Composed:
@@ -140,11 +168,62 @@ def nearest(collection: CollectionRef, filter: Filter | None, *, exact: bool, wi
     """
     where, params = _where(collection, filter)
     query = sql.SQL(
-        "SELECT {columns}, {embedding} <=> %(vector)s::vector AS distance FROM items"
+        "SELECT item_id, payload, text, {vector}, {embedding} <=> %(vector)s::vector AS distance FROM items"
         " WHERE {where} AND item_id <> ALL (%(exclude)s::text[]) ORDER BY distance, item_id LIMIT %(limit)s"
     )
     embedding = sql.SQL("embedding") if exact else embedding_expression(collection)
-    return query.format(columns=columns(with_vectors), embedding=embedding, where=where), params
+    vector = sql.SQL("embedding" if with_vectors else "NULL")
+    return query.format(vector=vector, embedding=embedding, where=where), params
+
+
+def word_counts(collection: CollectionRef, words: Sequence[str]) -> Statement:
+    """How many items there are, and how many have each of the words."""
+    bound, params = _bound("word", words)
+    counts = [sql.SQL("count(*) FILTER (WHERE words @> ARRAY[{}::text])").format(word) for word in bound]
+    query = sql.SQL(
+        "SELECT (SELECT count(*) FROM items WHERE {where}), {counts}"
+        " FROM items WHERE {where} AND words && %(words)s::text[]"
+    )
+    where, _ = _where(collection, None)
+    return query.format(where=where, counts=sql.SQL(", ").join(counts)), {**params, "words": list(words)}
+
+
+def best_texts(collection: CollectionRef, worths: Mapping[str, int], filter: Filter | None) -> Statement:
+    """The `limit` best by their words (id, words), as `text_ranking.ranked` orders them, that are not in `exclude`."""
+    words, named = _bound("word", list(worths))
+    worth, valued = _bound("worth", list(worths.values()))
+    where, params = _where(collection, filter)
+    has = sql.SQL("CASE WHEN words @> ARRAY[{}::text] THEN {}::bigint ELSE 0 END")
+    query = sql.SQL(
+        "SELECT item_id, words FROM items"
+        " WHERE {where} AND words && %(words)s::text[] AND item_id <> ALL (%(exclude)s::text[])"
+        " ORDER BY {score} DESC, cardinality(words), item_id LIMIT %(limit)s"
+    )
+    score = sql.SQL(" + ").join([has.format(*pair) for pair in zip(words, worth, strict=True)])
+    return query.format(where=where, score=score), {**params, **named, **valued, "words": list(worths)}
+
+
+def sample(collection: CollectionRef) -> sql.Composed:
+    """`limit` vectors in the order of their ids' hashes."""
+    where, _ = _where(collection, None)
+    return sql.SQL(
+        "SELECT embedding FROM items WHERE {} ORDER BY hashtextextended(item_id, 0), item_id LIMIT %(limit)s"
+    ).format(where)
+
+
+def copies(collection: CollectionRef) -> sql.Composed:
+    """Items with one of `files` or `pixels` for their hash, by id."""
+    where, _ = _where(collection, None)
+    return sql.SQL(
+        "SELECT {} FROM items WHERE {} AND ((fingerprint ->> 'file_hash') = ANY (%(files)s::text[])"
+        " OR (fingerprint ->> 'pixel_hash') = ANY (%(pixels)s::text[])) ORDER BY item_id"
+    ).format(columns(False), where)
+
+
+def _bound(name: str, values: Sequence[Any]) -> tuple[list[sql.Placeholder], dict[str, Any]]:
+    """A placeholder a value, and the parameters."""
+    names = [f"{name}_{position}" for position in range(len(values))]
+    return [sql.Placeholder(each) for each in names], dict(zip(names, values, strict=True))
 
 
 def _where(collection: CollectionRef, filter: Filter | None) -> Statement:

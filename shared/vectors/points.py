@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,11 +38,22 @@ def check_point(collection: CollectionRef, point: Point) -> None:
         raise _invalid(
             f"The item id {point.id[:40]!r} must be 1 to {MAX_ID} characters without NUL or lone surrogates."
         )
-    if not 0 <= point.version <= MAX_VERSION:
-        raise _invalid(f"The version of item {point.id!r} must lie between 0 and 2^60 - 1.")
-    if not all(_is_text(text) for text in (point.text, point.content_hash) if text is not None):
-        raise _invalid(f"The text of item {point.id!r} must be without NUL and lone surrogates.")
+    check_version(point.id, point.version)
+    check_text(point.id, point.text)
+    check_text(point.id, point.content_hash)
     check_vector(collection, point.vector, f"The vector of item {point.id!r}")
+
+
+def check_version(id: str, version: int) -> None:
+    """Raise PermanentJobError (`invalid_input`) for a version that a store cannot keep."""
+    if not 0 <= version <= MAX_VERSION:
+        raise _invalid(f"The version of item {id!r} must lie between 0 and 2^60 - 1.")
+
+
+def check_text(id: str, text: str | None) -> None:
+    """Raise PermanentJobError (`invalid_input`) for a text of item `id` that a store cannot keep."""
+    if text is not None and not _is_text(text):
+        raise _invalid(f"The text of item {id!r} must be without NUL and lone surrogates.")
 
 
 def check_vector(collection: CollectionRef, vector: Vector, whose: str) -> None:
@@ -58,15 +70,38 @@ def check_vector(collection: CollectionRef, vector: Vector, whose: str) -> None:
         raise _invalid(f"{whose} must be finite and not zero.")
 
 
-def payload_json(point: Point) -> str:
-    """The payload as JSON text. Raises PermanentJobError when it is not JSON that a store can keep."""
+def payload_json(id: str, payload: Mapping[str, Any]) -> str:
+    """The payload of item `id` as JSON text. Raises PermanentJobError when it is not JSON that a store can keep."""
+    return _json(payload, f"The payload of item {id!r}")
+
+
+def image_json(point: Point) -> str | None:
+    """Where the picture is, as JSON text. Raises PermanentJobError as `payload_json` does."""
+    return None if point.image is None else _json(point.image, f"The picture's place of item {point.id!r}")
+
+
+def fingerprint_json(point: Point) -> str | None:
+    """The picture's hashes, as JSON text. Raises PermanentJobError as `payload_json` does."""
+    if point.fingerprint is None:
+        return None
+    return _json(point.fingerprint.to_json(), f"The fingerprint of item {point.id!r}")
+
+
+def check_json(point: Point) -> None:
+    """Raise PermanentJobError where a part of the point is not JSON that a store can keep."""
+    payload_json(point.id, point.payload)
+    image_json(point)
+    fingerprint_json(point)
+
+
+def _json(value: Mapping[str, Any], whose: str) -> str:
     try:
-        text = json.dumps(point.payload, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise _invalid(f"The payload of item {point.id!r} is not plain JSON: {error}.") from error
+        raise _invalid(f"{whose} is not plain JSON: {error}.") from error
     if _ESCAPED_NUL.search(text):
-        raise _invalid(f"The payload of item {point.id!r} holds a NUL character, which cannot be stored.")
+        raise _invalid(f"{whose} holds a NUL character, which cannot be stored.")
     return text
 
 

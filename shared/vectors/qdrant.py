@@ -1,25 +1,25 @@
 """The vector store over Qdrant (server >= 1.16): one Qdrant collection each, writes made conditional on the version."""
 
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from shared.database.pool import Pool
-from shared.errors import ConfigurationError, DependencyUnavailable, FieldFault, InvalidInput
+from shared.errors import FieldFault, InvalidInput
 from shared.images.fingerprint import Fingerprint
 from shared.settings import Settings
 from shared.vectors import qdrant_points as points_of
-from shared.vectors.fencing import held
+from shared.vectors.fencing import Fencing
 from shared.vectors.filter_nodes import Filter
-from shared.vectors.points import check_vector, checked_points, payload_json
+from shared.vectors.points import check_json, check_text, check_vector, check_version, checked_points, payload_json
 from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, TextHit, Vector
+from shared.vectors.qdrant_server import QdrantServer, name_of
+from shared.vectors.text_ranking import ranked, sought, worths
 
 CHUNK = 256
 """Points a request: at 2,000 components some 10 MB of JSON, under the server's default limit of 32 MB."""
@@ -27,77 +27,67 @@ TIMEOUT = 30
 """Seconds that a request may take."""
 SLACK = 32
 """Hits fetched beyond the last one wanted, so that equal scores at the edge can be ordered by id."""
-OLDEST_SERVER = (1, 16)
-"""The first that knows `update_filter`; an older one would ignore it, and overwrite newer items."""
+MAX_CANDIDATES = 10_000
+"""Items that a text search ranks; reading one takes some 10 microseconds."""
 INDEX_OVERHEAD = 1.5
 """Memory of vectors with their graph, against the vectors alone (Qdrant's guide to capacity planning)."""
 
 T = TypeVar("T")
-M = TypeVar("M")
-Hold = Callable[[Fence, CollectionRef], AbstractContextManager[None]]
-
-
-class _Missing(Exception):
-    """Qdrant has no such collection."""
 
 
 def open_qdrant(settings: Settings, pool: Pool) -> "QdrantVectorStore":
     """The store at QDRANT_URL; `pool` reaches the rows that are held while an attempt writes."""
     key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
     client = QdrantClient(url=settings.qdrant_url, api_key=key, timeout=TIMEOUT, check_compatibility=False)
-    return QdrantVectorStore(client, partial(held, pool))
+    return QdrantVectorStore(client, Fencing(pool))
 
 
 class QdrantVectorStore:
-    """See `VectorStore`. `hold`: a context in which an attempt keeps its job and the collection, as `fencing.held`.
+    """See `VectorStore`. `index_payloads`: whether payload indexes are made."""
 
-    Where the collection is missing, reads find nothing and writes create it: the row in `collections` is the truth.
-    """
-
-    def __init__(self, client: QdrantClient, hold: Hold, *, index_payloads: bool = True) -> None:
-        self._client = client
-        self._hold = hold
-        self._index_payloads = index_payloads
-        self._checked = False
+    def __init__(self, client: QdrantClient, fencing: Fencing, *, index_payloads: bool = True) -> None:
+        self._server = QdrantServer(client, index_payloads=index_payloads)
+        self._fencing = fencing
 
     def create_collection(self, collection: CollectionRef) -> None:
-        name = _name(collection)
-        with _reachable():
-            self._check_server()
-            if not self._client.collection_exists(name):
-                self._create(name, collection.dimension)
+        self._server.create(collection, {})
 
     def drop_collection(self, collection: CollectionRef) -> None:
-        self._read(lambda: self._client.delete_collection(_name(collection)), missing=False)
+        self._server.read(lambda: self._server.client.delete_collection(name_of(collection)), missing=False)
 
     def upsert(self, collection: CollectionRef, points: Sequence[Point], *, fence: Fence | None = None) -> None:
         chosen = checked_points(collection, points)
         for point in chosen:
-            payload_json(point)
+            check_json(point)
         by_version: dict[int, list[models.PointStruct]] = {}
         for point in chosen:
             by_version.setdefault(point.version, []).append(points_of.to_qdrant(collection, point))
-        with self._held(collection, fence):
+        with self._fencing.writing(collection, fence):
             for version, structs in by_version.items():
                 self._put(collection, structs, version)
 
     def touch(
         self, collection: CollectionRef, hashes: Mapping[str, str], *, version: int, fence: Fence | None = None
     ) -> set[str]:
-        with self._held(collection, fence):
-            same = self._unchanged(collection, hashes)
+        with self._fencing.held(collection, fence):
+            stored = self.get(collection, hashes)
+            same = {id for id, point in stored.items() if point.content_hash == hashes[id]}
             for chunk in _chunks(sorted(same)):
                 ids = models.HasIdCondition(has_id=[points_of.point_id(collection, id) for id in chunk])
                 chosen = points_of.live(None, ids, points_of.not_above(version))
                 fields = points_of.version_fields(version)
-                self._write(collection, partial(self._client.set_payload, payload=fields, points=chosen))
+                self._server.write(collection, partial(self._server.client.set_payload, payload=fields, points=chosen))
             # Another job may have come in between; from here on none that was submitted earlier can.
-            return self._unchanged(collection, {id: hashes[id] for id in same})
+            confirmed = self.content_hashes(collection, same)
+        if any(stored[id].version == version for id in same):
+            # An earlier attempt of the same job wrote them, and may have died before it could say so.
+            self._fencing.move_version(collection)
+        return {id for id, hash in confirmed.items() if hash == hashes[id]}
 
     def delete(
         self, collection: CollectionRef, ids: Collection[str], *, version: int | None = None, fence: Fence | None = None
     ) -> None:
-        with self._held(collection, fence):
+        with self._fencing.writing(collection, fence):
             if version is not None:
                 marks = [points_of.deleted(collection, id, version) for id in sorted(set(ids))]
                 self._put(collection, marks, version)
@@ -107,7 +97,8 @@ class QdrantVectorStore:
 
     def delete_where(self, collection: CollectionRef, filter: Filter, *, version: int | None = None) -> None:
         if version is None:
-            self._erase(collection, points_of.live(filter))
+            with self._fencing.writing(collection, None):
+                self._erase(collection, points_of.live(filter))
             return
         cursor: str | None = None
         while True:
@@ -145,10 +136,7 @@ class QdrantVectorStore:
         exclude_ids: Collection[str] = (),
     ) -> list[Hit]:
         check_vector(collection, vector, "The query vector")
-        wanted = points_of.live(filter)
-        if exclude_ids:
-            excluded = models.HasIdCondition(has_id=[points_of.point_id(collection, id) for id in exclude_ids])
-            wanted = models.Filter(must=[wanted], must_not=[excluded])
+        wanted = self._without(collection, points_of.live(filter), exclude_ids)
         last = offset + top_k
         hits = self._nearest(collection, vector, wanted, last, with_vectors)
         return [hit for hit in hits[:last] if min_score is None or hit.score >= min_score][offset:]
@@ -162,13 +150,30 @@ class QdrantVectorStore:
         filter: Filter | None = None,
         exclude_ids: Collection[str] = (),
     ) -> list[TextHit]:
-        raise NotImplementedError
+        """Exact as long as no more than `MAX_CANDIDATES` items have one of the words. Of more, those with the rarest
+        words are ranked.
+        """
+        found = {
+            word: self._count(collection, points_of.live(None, points_of.with_word(word))) for word in sought(words)
+        }
+        worth = worths(found, self.count(collection)) if any(found.values()) else {}
+        wanted = self._without(collection, points_of.live(filter), exclude_ids)
+        return ranked(self._with_words(collection, list(worth), wanted), worth, top_k)
 
     def sample(self, collection: CollectionRef, size: int) -> NDArray[np.float32]:
-        raise NotImplementedError
+        """In the order of the points' ids, which are hashes."""
+        vectors: list[Vector] = []
+        for records in self._pages(collection, points_of.live(None), size, with_vectors=True):
+            vectors += [point.vector for point in map(points_of.to_stored, records) if point.vector is not None]
+        return np.array(vectors, dtype=np.float32).reshape(-1, collection.dimension)
 
     def copies(self, collection: CollectionRef, fingerprints: Sequence[Fingerprint]) -> list[StoredPoint]:
-        raise NotImplementedError
+        found: dict[str, StoredPoint] = {}
+        for chunk in _chunks(list(fingerprints)):
+            wanted = points_of.live(None, points_of.copies_of(chunk))
+            for records in self._pages(collection, wanted):
+                found |= {point.id: point for point in map(points_of.to_stored, records)}
+        return [found[id] for id in sorted(found)]
 
     def replace_payload(
         self,
@@ -180,7 +185,20 @@ class QdrantVectorStore:
         version: int,
         expected_version: int,
     ) -> bool:
-        raise NotImplementedError
+        """False also when a later write came before this one could be seen to have worked."""
+        payload_json(id, payload)
+        check_text(id, text)
+        check_version(id, version)
+        stored = self.get(collection, [id]).get(id)
+        if stored is None or stored.version != expected_version or version < expected_version:
+            return False
+        fields = points_of.content_fields(payload, text) | points_of.version_fields(version) | {"hash": None}
+        mine = models.HasIdCondition(has_id=[points_of.point_id(collection, id)])
+        chosen = points_of.live(None, mine, points_of.exactly(expected_version))
+        with self._fencing.writing(collection, None):
+            self._server.write(collection, partial(self._server.client.set_payload, payload=fields, points=chosen))
+        after = self.get(collection, [id]).get(id)
+        return after is not None and after.version == version
 
     def list_items(
         self,
@@ -192,9 +210,9 @@ class QdrantVectorStore:
         with_vectors: bool = False,
     ) -> Page:
         after = _parsed(cursor)
-        records, following = self._read(
-            lambda: self._client.scroll(
-                _name(collection),
+        records, following = self._server.read(
+            lambda: self._server.client.scroll(
+                name_of(collection),
                 scroll_filter=points_of.live(filter),
                 limit=limit,
                 offset=after,
@@ -205,10 +223,7 @@ class QdrantVectorStore:
         return Page([points_of.to_stored(record) for record in records], None if following is None else str(following))
 
     def count(self, collection: CollectionRef, *, filter: Filter | None = None) -> int:
-        wanted = points_of.live(filter)
-        return self._read(
-            lambda: self._client.count(_name(collection), count_filter=wanted, exact=True).count, missing=0
-        )
+        return self._count(collection, points_of.live(filter))
 
     def size_bytes(self, collection: CollectionRef) -> int:
         """Vectors with their index; Qdrant does not tell what payloads take."""
@@ -219,8 +234,50 @@ class QdrantVectorStore:
         return False
 
     def ping(self) -> None:
-        with _reachable():
-            self._client.info()
+        self._server.ping()
+
+    def _count(self, collection: CollectionRef, wanted: models.Filter) -> int:
+        call = partial(self._server.client.count, name_of(collection), count_filter=wanted, exact=True)
+        return self._server.read(lambda: call().count, missing=0)
+
+    def _without(self, collection: CollectionRef, wanted: models.Filter, ids: Collection[str]) -> models.Filter:
+        if not ids:
+            return wanted
+        excluded = models.HasIdCondition(has_id=[points_of.point_id(collection, id) for id in ids])
+        return models.Filter(must=[wanted], must_not=[excluded])
+
+    def _with_words(
+        self, collection: CollectionRef, words: Sequence[str], wanted: models.Filter
+    ) -> Iterator[tuple[str, list[str]]]:
+        """Up to `MAX_CANDIDATES` wanted items (id, words) that have one of `words`: those with the first one first."""
+        left = MAX_CANDIDATES
+        for position, word in enumerate(words):
+            seen: list[models.Condition] = [points_of.with_word(earlier) for earlier in words[:position]]
+            fresh = models.Filter(must=[wanted, points_of.with_word(word)], must_not=seen)
+            for records in self._pages(collection, fresh, left, fields=["id", points_of.WORDS]):
+                left -= len(records)
+                yield from ((payload["id"], payload[points_of.WORDS]) for payload in map(_payload, records))
+
+    def _pages(
+        self,
+        collection: CollectionRef,
+        wanted: models.Filter,
+        size: int | None = None,
+        *,
+        fields: list[str] | bool = True,
+        with_vectors: bool = False,
+    ) -> Iterator[list[models.Record]]:
+        """All points that are wanted, or `size` of them, by their id in Qdrant."""
+        after: Any = None
+        while size is None or size > 0:
+            scroll = partial(self._server.client.scroll, name_of(collection), scroll_filter=wanted, offset=after)
+            limit = CHUNK if size is None else min(CHUNK, size)
+            call = partial(scroll, limit=limit, with_payload=fields, with_vectors=with_vectors)
+            records, after = self._server.read(call, missing=([], None))
+            yield records
+            if after is None:
+                return
+            size = None if size is None else size - len(records)
 
     def _nearest(
         self, collection: CollectionRef, vector: Vector, wanted: models.Filter, last: int, with_vectors: bool
@@ -228,8 +285,8 @@ class QdrantVectorStore:
         """At least the `last` best hits, in order, with everything that ties with the last of them."""
         limit = last + SLACK
         while True:
-            found = partial(self._client.query_points, _name(collection), query=vector.tolist(), limit=limit)
-            answer = self._read(
+            found = partial(self._server.client.query_points, name_of(collection), query=vector.tolist(), limit=limit)
+            answer = self._server.read(
                 partial(found, using=points_of.VECTOR, query_filter=wanted, with_vectors=with_vectors),
                 missing=None,
             )
@@ -238,89 +295,26 @@ class QdrantVectorStore:
                 return hits
             limit *= 2
 
-    def _unchanged(self, collection: CollectionRef, hashes: Mapping[str, str]) -> set[str]:
-        stored = self.content_hashes(collection, hashes)
-        return {id for id, hash in hashes.items() if stored.get(id) == hash}
-
     def _retrieve(self, collection: CollectionRef, ids: Collection[str], with_vectors: bool) -> list[models.Record]:
         records: list[models.Record] = []
         for chunk in _chunks([points_of.point_id(collection, id) for id in ids]):
-            found = partial(self._client.retrieve, _name(collection), chunk, with_vectors=with_vectors)
-            records += self._read(found, missing=[])
+            found = partial(self._server.client.retrieve, name_of(collection), chunk, with_vectors=with_vectors)
+            records += self._server.read(found, missing=[])
         return [record for record in records if not points_of.is_deleted(record)]
 
     def _put(self, collection: CollectionRef, structs: list[models.PointStruct], version: int) -> None:
         """Write points of one version over what is not above it."""
         for chunk in _chunks(structs):
-            self._write(
-                collection, partial(self._client.upsert, points=chunk, update_filter=points_of.not_above(version))
+            self._server.write(
+                collection,
+                partial(self._server.client.upsert, points=chunk, update_filter=points_of.not_above(version)),
             )
 
     def _erase(self, collection: CollectionRef, chosen: models.Filter | models.PointIdsList) -> None:
         selector = models.FilterSelector(filter=chosen) if isinstance(chosen, models.Filter) else chosen
-        self._read(lambda: self._client.delete(_name(collection), points_selector=selector), missing=None)
-
-    def _create(self, name: str, dimension: int) -> None:
-        vectors = {points_of.VECTOR: models.VectorParams(size=dimension, distance=models.Distance.COSINE)}
-        try:
-            self._client.create_collection(name, vectors_config=vectors)
-        except UnexpectedResponse as error:
-            if error.status_code != 409:  # another process was faster
-                raise
-        if self._index_payloads:
-            self._client.create_payload_index(name, "deleted", field_schema=models.PayloadSchemaType.BOOL)
-
-    def _check_server(self) -> None:
-        if not self._checked:
-            version = self._client.info().version
-            if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
-                needed = ".".join(map(str, OLDEST_SERVER))
-                raise ConfigurationError(f"QDRANT_URL leads to Qdrant {version}; {needed} or later is needed.")
-            self._checked = True
-
-    def _held(self, collection: CollectionRef, fence: Fence | None) -> AbstractContextManager[None]:
-        return nullcontext() if fence is None else self._hold(fence, collection)
-
-    def _read(self, call: Callable[[], T], *, missing: M) -> T | M:
-        try:
-            with _reachable():
-                return call()
-        except _Missing:
-            return missing
-
-    def _write(self, collection: CollectionRef, call: Callable[..., object]) -> None:
-        write = partial(call, _name(collection), ordering=models.WriteOrdering.MEDIUM)
-        try:
-            with _reachable():
-                self._check_server()
-                write()
-        except _Missing:
-            self.create_collection(collection)
-            with _reachable():
-                write()
-
-
-@contextmanager
-def _reachable() -> Iterator[None]:
-    try:
-        yield
-    except UnexpectedResponse as error:
-        if error.status_code == 404:
-            raise _Missing from error
-        if error.status_code is None or error.status_code in (408, 429) or error.status_code >= 500:
-            raise DependencyUnavailable(f"Qdrant does not answer: {error}") from error
-        raise
-    except ApiException as error:
-        raise DependencyUnavailable(f"Qdrant does not answer: {error}") from error
-    except ValueError as error:
-        # The client's in-process mode has no status codes.
-        if str(error).startswith("Collection ") and str(error).endswith("not found"):
-            raise _Missing from error
-        raise
-
-
-def _name(collection: CollectionRef) -> str:
-    return f"darkroom_{collection.id.hex}"
+        self._server.read(
+            lambda: self._server.client.delete(name_of(collection), points_selector=selector), missing=None
+        )
 
 
 def _chunks(items: list[T]) -> Iterator[list[T]]:
@@ -333,3 +327,7 @@ def _parsed(cursor: str | None) -> str | None:
     except ValueError as error:
         fault = FieldFault("cursor", "is none that this list gave out")
         raise InvalidInput("The cursor cannot be used.", faults=(fault,)) from error
+
+
+def _payload(record: models.Record) -> dict[str, Any]:
+    return record.payload or {}

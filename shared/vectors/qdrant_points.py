@@ -6,19 +6,31 @@ only so far. A deleted item is a point without a vector, so no search finds it.
 """
 
 import uuid
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from qdrant_client import models
 
+from shared.images.fingerprint import Fingerprint
 from shared.vectors.filter_nodes import Filter
 from shared.vectors.filter_qdrant import compile_qdrant
 from shared.vectors.protocol import CollectionRef, Hit, Point, StoredPoint, Vector
+from shared.vectors.words import words
 
 VECTOR = "image"
 HALF = 2**30
 LIVE: list[models.Condition] = [models.FieldCondition(key="deleted", match=models.MatchValue(value=True))]
 """What must not hold for an item to be there."""
+WORDS = "words"
+FILE_HASH, PIXEL_HASH = "fingerprint.file_hash", "fingerprint.pixel_hash"
+INDEXES = {
+    "deleted": models.PayloadSchemaType.BOOL,
+    WORDS: models.PayloadSchemaType.KEYWORD,
+    FILE_HASH: models.PayloadSchemaType.KEYWORD,
+    PIXEL_HASH: models.PayloadSchemaType.KEYWORD,
+}
+"""The payload indexes of every collection, by key."""
 
 
 def point_id(collection: CollectionRef, id: str) -> str:
@@ -28,12 +40,22 @@ def point_id(collection: CollectionRef, id: str) -> str:
 
 def to_qdrant(collection: CollectionRef, point: Point) -> models.PointStruct:
     """The point to store for an item."""
-    payload = {"id": point.id, "payload": point.payload, "text": point.text, "hash": point.content_hash}
+    payload = {
+        "id": point.id,
+        "hash": point.content_hash,
+        "image": point.image,
+        "fingerprint": point.fingerprint and point.fingerprint.to_json(),
+    }
     return models.PointStruct(
         id=point_id(collection, point.id),
         vector={VECTOR: point.vector.tolist()},
-        payload=payload | version_fields(point.version),
+        payload=payload | content_fields(point.payload, point.text) | version_fields(point.version),
     )
+
+
+def content_fields(payload: Mapping[str, Any], text: str | None) -> dict[str, Any]:
+    """What an item's submitter says of it, and the words that its text is found by."""
+    return {"payload": dict(payload), "text": text, WORDS: None if text is None else words(text)}
 
 
 def deleted(collection: CollectionRef, id: str, version: int) -> models.PointStruct:
@@ -46,6 +68,14 @@ def version_fields(version: int) -> dict[str, int]:
     """A version in two halves that a double holds exactly."""
     high, low = divmod(version, HALF)
     return {"high": high, "low": low}
+
+
+def exactly(version: int) -> models.Filter:
+    """Points of this version."""
+    fields = version_fields(version).items()
+    return models.Filter(
+        must=[models.FieldCondition(key=key, match=models.MatchValue(value=value)) for key, value in fields]
+    )
 
 
 def not_above(version: int) -> models.Filter:
@@ -66,6 +96,20 @@ def live(filter: Filter | None, *others: models.Condition) -> models.Filter:
     return models.Filter(must=[*wanted, *others], must_not=LIVE)
 
 
+def with_word(word: str) -> models.FieldCondition:
+    """Items whose text has the word."""
+    return models.FieldCondition(key=WORDS, match=models.MatchValue(value=word))
+
+
+def copies_of(fingerprints: Iterable[Fingerprint]) -> models.Filter:
+    """Items of the same file or the same pixels as one of these."""
+    hashes = [(each.file_hash, each.pixel_hash) for each in fingerprints]
+    by_key = {FILE_HASH: sorted({file for file, _ in hashes}), PIXEL_HASH: sorted({pixels for _, pixels in hashes})}
+    return models.Filter(
+        should=[models.FieldCondition(key=key, match=models.MatchAny(any=values)) for key, values in by_key.items()]
+    )
+
+
 def to_stored(record: models.Record) -> StoredPoint:
     """An item as it is stored."""
     payload: dict[str, Any] = record.payload or {}
@@ -76,6 +120,8 @@ def to_stored(record: models.Record) -> StoredPoint:
         payload.get("hash"),
         payload["high"] * HALF + payload["low"],
         _vector(record.vector),
+        payload.get("image"),
+        Fingerprint.from_json(payload["fingerprint"]) if payload.get("fingerprint") else None,
     )
 
 

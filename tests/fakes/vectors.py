@@ -12,22 +12,27 @@ from shared.errors import LeaseLost
 from shared.images.fingerprint import Fingerprint
 from shared.vectors.fencing import collection_gone
 from shared.vectors.filter_nodes import AllOf, Filter, matches
-from shared.vectors.points import check_vector, checked_points, payload_json
+from shared.vectors.points import check_json, check_text, check_vector, check_version, checked_points, payload_json
 from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, TextHit, Vector
+from shared.vectors.text_ranking import ranked, sought, worths
+from shared.vectors.words import words as words_of
 
 
 class MemoryVectorStore:
     """See `VectorStore`. `owns_job`: whether an attempt still owns its job; `has_collection`: whether the collection's
-    row is still there. By default they all do and are.
+    row is still there; `move_version`: moves its version after a write. By default they all do and are, and nothing
+    is moved.
     """
 
     def __init__(
         self,
         owns_job: Callable[[Fence], bool] = lambda _: True,
         has_collection: Callable[[CollectionRef], bool] = lambda _: True,
+        move_version: Callable[[CollectionRef], None] = lambda _: None,
     ) -> None:
         self._owns_job = owns_job
         self._has_collection = has_collection
+        self._move_version = move_version
         self._collections: dict[uuid.UUID, dict[str, StoredPoint]] = {}
         self._deleted: dict[tuple[uuid.UUID, str], int] = {}
 
@@ -41,14 +46,22 @@ class MemoryVectorStore:
     def upsert(self, collection: CollectionRef, points: Sequence[Point], *, fence: Fence | None = None) -> None:
         chosen = checked_points(collection, points)
         for point in chosen:
-            payload_json(point)
+            check_json(point)
         self._check(collection, fence)
         for point in chosen:
             if self._version(collection, point.id) <= point.version:
                 self._deleted.pop((collection.id, point.id), None)
                 self._items(collection)[point.id] = StoredPoint(
-                    point.id, dict(point.payload), point.text, point.content_hash, point.version, point.vector
+                    point.id,
+                    dict(point.payload),
+                    point.text,
+                    point.content_hash,
+                    point.version,
+                    point.vector,
+                    point.image,
+                    point.fingerprint,
                 )
+        self._move_version(collection)
 
     def touch(
         self, collection: CollectionRef, hashes: Mapping[str, str], *, version: int, fence: Fence | None = None
@@ -69,6 +82,7 @@ class MemoryVectorStore:
                 self._items(collection).pop(id, None)
                 if version is not None:
                     self._deleted[collection.id, id] = version
+        self._move_version(collection)
 
     def delete_where(self, collection: CollectionRef, filter: Filter, *, version: int | None = None) -> None:
         found = [point.id for point in self._items(collection).values() if matches(filter, point.payload)]
@@ -122,13 +136,24 @@ class MemoryVectorStore:
         filter: Filter | None = None,
         exclude_ids: Collection[str] = (),
     ) -> list[TextHit]:
-        raise NotImplementedError
+        texts = {point.id: words_of(point.text) for point in self._matching(collection, None) if point.text is not None}
+        found = {word: sum(word in text for text in texts.values()) for word in sought(words)}
+        wanted = {point.id for point in self._matching(collection, filter)} - set(exclude_ids)
+        candidates = [(id, text) for id, text in texts.items() if id in wanted and not found.keys().isdisjoint(text)]
+        return ranked(candidates, worths(found, self.count(collection)), top_k)
 
     def sample(self, collection: CollectionRef, size: int) -> NDArray[np.float32]:
-        raise NotImplementedError
+        chosen = sorted(self._items(collection).values(), key=lambda point: uuid.uuid5(collection.id, point.id))[:size]
+        return np.array([point.vector for point in chosen], dtype=np.float32).reshape(-1, collection.dimension)
 
     def copies(self, collection: CollectionRef, fingerprints: Sequence[Fingerprint]) -> list[StoredPoint]:
-        raise NotImplementedError
+        files = {each.file_hash for each in fingerprints}
+        pixels = {each.pixel_hash for each in fingerprints}
+        return [
+            _shown(point, with_vectors=False)
+            for _, point in sorted(self._items(collection).items())
+            if point.fingerprint and (point.fingerprint.file_hash in files or point.fingerprint.pixel_hash in pixels)
+        ]
 
     def replace_payload(
         self,
@@ -140,7 +165,16 @@ class MemoryVectorStore:
         version: int,
         expected_version: int,
     ) -> bool:
-        raise NotImplementedError
+        payload_json(id, payload)
+        check_text(id, text)
+        check_version(id, version)
+        stored = self._items(collection).get(id)
+        if stored is None or stored.version != expected_version or version < expected_version:
+            return False
+        changed = replace(stored, payload=dict(payload), text=text, version=version, content_hash=None)
+        self._items(collection)[id] = changed
+        self._move_version(collection)
+        return True
 
     def list_items(
         self,

@@ -3,23 +3,30 @@
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy
 from psycopg_pool import ConnectionPool
 from qdrant_client import QdrantClient
 
 from shared.database.vector_tables import Item
-from shared.vectors.fencing import held
+from shared.vectors.fencing import Fencing, move_version
 from shared.vectors.pgvector import PgVectorStore
-from shared.vectors.protocol import CollectionRef, Fence, VectorStore
+from shared.vectors.protocol import CollectionRef, Fence, Vector, VectorStore
 from shared.vectors.qdrant import QdrantVectorStore
 from tests.fakes.vectors import MemoryVectorStore
 
 DIMENSION = 8
 STORES = ("memory", "pgvector", "qdrant")
+
+
+def unit(*components: float) -> Vector:
+    """A unit vector of 8 components that begins with those given."""
+    vector = np.zeros(DIMENSION, dtype=np.float32)
+    vector[: len(components)] = components
+    return vector / np.linalg.norm(vector)
 
 
 @pytest.fixture(scope="session")
@@ -55,10 +62,14 @@ def stores(pool: ConnectionPool[Any]) -> dict[str, VectorStore]:
             query = "SELECT 1 FROM collections WHERE vectors_id = %s"
             return connection.execute(query, (collection.id,)).fetchone() is not None
 
+    def move(collection: CollectionRef) -> None:
+        with pool.connection() as connection:
+            move_version(connection, collection)
+
     return {
-        "memory": MemoryVectorStore(owns_job, has_collection),
+        "memory": MemoryVectorStore(owns_job, has_collection, move),
         "pgvector": PgVectorStore(pool),
-        "qdrant": QdrantVectorStore(client, partial(held, pool), index_payloads=False),
+        "qdrant": QdrantVectorStore(client, Fencing(pool), index_payloads=False),
     }
 
 

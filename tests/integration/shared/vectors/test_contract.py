@@ -12,14 +12,7 @@ from shared.errors import LeaseLost, PermanentJobError
 from shared.vectors.filters import parse
 from shared.vectors.protocol import CollectionRef, Fence, Point, Vector, VectorStore
 
-DIMENSION = 8
-
-
-def unit(*components: float) -> Vector:
-    """A unit vector of 8 components that begins with those given."""
-    vector = np.zeros(DIMENSION, dtype=np.float32)
-    vector[: len(components)] = components
-    return vector / np.linalg.norm(vector)
+from .conftest import DIMENSION, unit
 
 
 def spread(count: int) -> list[Point]:

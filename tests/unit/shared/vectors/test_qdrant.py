@@ -12,8 +12,10 @@ import pytest
 from qdrant_client import QdrantClient
 
 from shared.errors import ConfigurationError, DependencyUnavailable, InvalidInput
-from shared.vectors.protocol import CollectionRef, Fence, Point
+from shared.vectors.fencing import Fencing
+from shared.vectors.protocol import CollectionRef, Point
 from shared.vectors.qdrant import QdrantVectorStore
+from shared.vectors.qdrant_points import INDEXES
 
 COLLECTION = CollectionRef(uuid.UUID(int=7), 3)
 PATH = f"/collections/darkroom_{COLLECTION.id.hex}"
@@ -65,15 +67,21 @@ def store(server: Server) -> Iterator[QdrantVectorStore]:
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     client = QdrantClient(url=f"http://127.0.0.1:{http.server_port}", check_compatibility=False)
-    yield QdrantVectorStore(client, hold)
+    yield QdrantVectorStore(client, Unfenced())
     client.close()
     http.shutdown()
     thread.join()
     http.server_close()
 
 
-def hold(fence: Fence, collection: CollectionRef) -> Any:
-    raise AssertionError("no write here is fenced")
+class Unfenced(Fencing):
+    """No write here is fenced, and no collection has a row."""
+
+    def __init__(self) -> None:
+        """Without Postgres."""
+
+    def move_version(self, collection: CollectionRef) -> None:
+        """There is none."""
 
 
 def point(version: int = 2**31) -> Point:
@@ -87,7 +95,8 @@ def test_a_write_is_conditional_on_the_version(server: Server, store: QdrantVect
     assert (method, path) == ("PUT", f"{PATH}/points")
     (stored,) = body["points"]
     assert stored["id"] == str(uuid.uuid5(COLLECTION.id, "shoe"))
-    assert stored["payload"] == {"id": "shoe", "payload": {"n": 1}, "text": None, "hash": None, "high": 2, "low": 0}
+    nothing = dict.fromkeys(("text", "words", "hash", "image", "fingerprint"))
+    assert stored["payload"] == {"id": "shoe", "payload": {"n": 1}, **nothing, "high": 2, "low": 0}
     lower, same = body["update_filter"]["should"]
     assert (lower["key"], lower["range"]["lt"]) == ("high", 2)
     assert [condition["key"] for condition in same["must"]] == ["high", "low"]
@@ -115,7 +124,7 @@ def test_a_missing_collection_is_created_by_a_write(server: Server, store: Qdran
     store.upsert(COLLECTION, [point()])
 
     writes = [path for method, path, _ in server.requests if method == "PUT"]
-    assert writes == [f"{PATH}/points", PATH, f"{PATH}/index", f"{PATH}/points"]
+    assert writes == [f"{PATH}/points", PATH, *[f"{PATH}/index"] * len(INDEXES), f"{PATH}/points"]
 
 
 def test_a_missing_collection_reads_as_empty(server: Server, store: QdrantVectorStore) -> None:
@@ -133,7 +142,7 @@ def test_a_server_in_trouble(server: Server, store: QdrantVectorStore, status: i
 def test_no_server() -> None:
     client = QdrantClient(url="http://127.0.0.1:1", check_compatibility=False)
     with pytest.raises(DependencyUnavailable):
-        QdrantVectorStore(client, hold).ping()
+        QdrantVectorStore(client, Unfenced()).ping()
 
 
 def test_a_cursor_from_elsewhere(store: QdrantVectorStore) -> None:
