@@ -38,6 +38,14 @@ class BadFile:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalPicture:
+    """A found file as a picture to load (`workers/pictures.py`)."""
+
+    directory: Directory
+    found: FoundFile
+
+
+@dataclass(frozen=True, slots=True)
 class _Listing:
     """Names in one folder, sorted."""
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar
@@ -27,10 +28,13 @@ from shared.errors import (
 )
 from shared.images.client import SafeClient
 from shared.images.decode import DecodeLimits, decode
+from shared.images.exif import taken_at
 from shared.images.fetch import FetchPolicy, fetch
 from shared.images.inline import decode_inline
 from shared.storage import StorageError
+from workers import directories
 from workers.context import JobHandle
+from workers.directories import LocalPicture
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +62,7 @@ class Wanted(Generic[K]):
     """A picture that a job asks for; `key` comes back with the result."""
 
     key: K
-    picture: PictureFields
+    picture: PictureFields | LocalPicture
     job: JobHandle
 
 
@@ -81,8 +85,10 @@ class PictureLoader:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
         self._decoding = threading.BoundedSemaphore(DECODERS)
 
-    def read(self, picture: PictureFields, job: JobHandle) -> bytes:
+    def read(self, picture: PictureFields | LocalPicture, job: JobHandle) -> bytes:
         """The bytes of one picture. Raises JobError or JobStopped."""
+        if isinstance(picture, LocalPicture):
+            return directories.read(picture.directory, picture.found, max_bytes=self._policy.max_bytes)
         if picture.file is not None:
             return self._files.read(job.tenant, picture.file)
         if picture.base64 is not None:
@@ -100,6 +106,10 @@ class PictureLoader:
         """Upright RGB pixels; see `shared.images.decode`."""
         with self._decoding:
             return decode(data, self._limits, min_side=min_side)
+
+    def taken_at(self, data: bytes) -> datetime | None:
+        """When the camera says that the picture was taken; see `shared.images.exif`."""
+        return taken_at(data, self._limits)
 
     def load(
         self,
@@ -157,7 +167,11 @@ class PictureLoader:
         left: threading.Event,
     ) -> int:
         """Hand pictures to the threads, which put what they made of them into `done`. Returns how many."""
-        stored = {(one.job.tenant, one.picture.file) for one in wanted if one.picture.file is not None}
+        stored = {
+            (one.job.tenant, one.picture.file)
+            for one in wanted
+            if isinstance(one.picture, PictureFields) and one.picture.file is not None
+        }
         if stored:
             self._files.find(stored)
 

@@ -33,12 +33,21 @@ class FakeEmbedder:
     context = 8
     """Words that a text may have before it is cut."""
 
-    def __init__(self, spec: ModelSpec | None = None, *, reads_text: bool = True) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec | None = None,
+        *,
+        reads_text: bool = True,
+        logit_scale: float = 100.0,
+        logit_bias: float | None = None,
+    ) -> None:
         self.spec = spec or fake_spec()
         self.dimension = self.spec.dimension or 16
         self.bytes = self.spec.memory_bytes
         self.load_seconds = 0.0
         self.reads_text = reads_text
+        self.logit_scale = logit_scale
+        self.logit_bias = logit_bias
         self.decode_hint = self.spec.image_size
         self.image_batches: list[int] = []
         """The size of every batch of pictures so far."""

@@ -1,8 +1,9 @@
 """open_clip models: pictures and texts in one space."""
 
 import logging
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ class ClipRuntime:
             self.dimension = int(config["embed_dim"])
             weights.check_dimension(spec, self.dimension)
             self._preprocess = Preprocess(_inference_steps(module))
+            self.logit_scale = _number(module, "logit_scale", math.exp) or 1.0
+            self.logit_bias = _number(module, "logit_bias")
             self._tokenizer = _tokenizer(spec, text, context)
             self._model = TorchModel(spec, module, compute.device, compute.for_model(spec))
             self._text = TextTower(self._model.module)
@@ -129,6 +132,12 @@ def _inference_steps(module: Any) -> list[Any]:
     transform = imports.open_clip().transform
     settings = transform.PreprocessCfg(**module.visual.preprocess_cfg)
     return list(transform.image_transform_v2(settings, is_train=False).transforms)
+
+
+def _number(module: Any, name: str, then: Callable[[float], float] = float) -> float | None:
+    """A scalar of the weights, read before they are brought to another precision."""
+    value = getattr(module, name, None)
+    return None if value is None else then(value.item())
 
 
 def _tokenizer(spec: ModelSpec, text: dict[str, Any], context: int) -> Tokenizer:

@@ -49,6 +49,15 @@ class EmbeddingRuntime(Runtime, Protocol):
     def decode_hint(self) -> int:
         """Side in pixels of the square that the model sees, or what its accuracy needs: `decode(min_side=)`."""
 
+    @property
+    def logit_scale(self) -> float:
+        """What the model was trained to multiply cosines of a picture and texts with, before a softmax or a sigmoid:
+        exp of the weights' `logit_scale`, one over its temperature. 1 for a model that reads no text."""
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What a model that was trained with sigmoids (SigLIP) adds to scaled cosines; None for the others."""
+
     def preprocess(self, image: Image) -> Pixels:
         """Bring one picture to the model's input, `(3, h, w)`. Thread-safe; mostly without the GIL."""
 

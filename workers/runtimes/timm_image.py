@@ -23,6 +23,8 @@ class TimmRuntime:
     """A loaded timm model without its classifier; satisfies `EmbeddingRuntime`."""
 
     reads_text = False
+    logit_scale = 1.0
+    logit_bias: float | None = None
 
     def __init__(self, spec: ModelSpec, compute: Compute) -> None:
         """Load `spec` (seconds; a hub source may download).
