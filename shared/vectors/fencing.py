@@ -105,20 +105,18 @@ class Fencing:
 
     @contextmanager
     def writing(self, collection: CollectionRef, fence: Fence | None) -> Iterator[None]:
-        """As `held`, and then the collection's version moves, even when the block failed: it may have written a part.
+        """`hold` while the block runs (without a fence, the collection alone is kept), and then its version moves,
+        even when the block failed: it may have written a part. Raises DependencyUnavailable too.
 
-        Only after the write: a search between the two would keep what it found before the write as new. And with a
-        fence before the collection is let go of: who waits for its writers may trust the version then.
+        Only after the write: a search between the two would keep what it found before the write as new. And before the
+        collection is let go of: who waits for its writers may trust the version then.
         """
-        if fence is None:
-            try:
-                yield
-            finally:
-                self.move_version(collection)
-            return
         failure: BaseException | None = None
         with postgres_reachable(), self._pool.connection() as connection, connection.transaction():
-            hold(connection, fence, collection)
+            if fence is None:
+                hold_collection(connection, collection)
+            else:
+                hold(connection, fence, collection)
             try:
                 yield
             except BaseException as error:  # noqa: BLE001 - raised below, once the transaction has been committed

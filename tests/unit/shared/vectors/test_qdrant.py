@@ -4,6 +4,7 @@ import json
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -13,7 +14,7 @@ from qdrant_client import QdrantClient
 
 from shared.errors import ConfigurationError, DependencyUnavailable, InvalidInput
 from shared.vectors.fencing import Fencing
-from shared.vectors.protocol import CollectionRef, Point
+from shared.vectors.protocol import CollectionRef, Fence, Point
 from shared.vectors.qdrant import QdrantVectorStore
 from shared.vectors.qdrant_points import INDEXES
 
@@ -80,8 +81,9 @@ class Unfenced(Fencing):
     def __init__(self) -> None:
         """Without Postgres."""
 
-    def move_version(self, collection: CollectionRef) -> None:
-        """There is none."""
+    def writing(self, collection: CollectionRef, fence: Fence | None) -> AbstractContextManager[None]:
+        assert fence is None
+        return nullcontext()
 
 
 def point(version: int = 2**31) -> Point:
