@@ -33,26 +33,31 @@ def ended(row: Row) -> bool:
 
 
 def new_job_view(job: NewJob, accepted: Accepted, base: str) -> View:
-    """A job that was accepted this moment, without asking the database for it again."""
+    """A job that was accepted this moment, without asking the database for it again.
+
+    One whose output was known has begun and ended as it was accepted.
+    """
+    known = job.known
+    moment, seconds = (accepted.created_at, 0.0) if known else (None, None)
     return {
         "id": str(accepted.id),
         "kind": job.kind,
-        "status": "queued",
+        "status": "succeeded" if known else "queued",
         "priority": PRIORITY_NAMES[job.priority],
         "attempt": 0,
         "max_attempts": job.max_attempts,
         "input": orjson.Fragment(job.input),
-        "output": None,
+        "output": orjson.Fragment(known.json) if known else None,
         "error": None,
-        "progress": {"fraction": 0.0, "message": None},
+        "progress": {"fraction": 1.0 if known else 0.0, "message": None},
         "queue_position": accepted.queue_position,
         "logs": "",
         "metadata": orjson.Fragment(job.metadata),
         "created_at": accepted.created_at,
-        "started_at": None,
-        "completed_at": None,
-        "expires_at": None,
-        "metrics": {"queue_seconds": None, "run_seconds": None, "cached": False},
+        "started_at": moment,
+        "completed_at": moment,
+        "expires_at": accepted.expires_at if known else None,
+        "metrics": {"queue_seconds": seconds, "run_seconds": seconds, "cached": known is not None},
         "urls": urls(str(accepted.id), base),
     }
 
@@ -82,7 +87,7 @@ def job_view(row: Row, base: str, output: bytes | None = None) -> View:
         "metrics": {
             "queue_seconds": _seconds(row["created_at"], started),
             "run_seconds": _seconds(started, completed),
-            "cached": False,
+            "cached": row["cached"],
         },
         "urls": urls(str(row["id"]), base),
     }

@@ -21,8 +21,8 @@ MAX_LISTED_LOGS = 4_096
 
 # The order is that of the index `ix_jobs_ready`: without it the planner may read the whole table for a count of few.
 _PLAIN = """
-  id, tenant, kind, state, priority, attempt, max_attempts, output_key, error, progress_fraction, progress_message,
-  metadata, created_at, started_at, completed_at, expires_at
+  id, tenant, kind, state, priority, attempt, max_attempts, output_key, cached, error, progress_fraction,
+  progress_message, metadata, created_at, started_at, completed_at, expires_at
 """
 _AHEAD = f"""
   CASE WHEN state = 'queued' THEN (

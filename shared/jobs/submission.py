@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 from uuid_utils.compat import uuid7
 
-from shared.database.asynchronous import Database, Row
+from shared.database.asynchronous import Connection, Database, Row
 from shared.errors import Conflict, DependencyUnavailable
 from shared.faults import fault_point
 
@@ -29,20 +29,26 @@ MAX_GROUP = 128
 INSERT = f"""
 WITH incoming AS (
   SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::smallint[],
-    $8::text[], $9::text[], $10::int[], $11::float8[], $12::text[], $13::bytea[], $14::float8[])
+    $8::text[], $9::text[], $10::int[], $11::float8[], $12::text[], $13::bytea[], $14::float8[], $15::text[],
+    $16::int[])
   AS t(id, tenant, key_id, kind, queue, batch_key, priority, input, metadata, max_attempts, timeout_seconds,
-    idempotency_key, request_hash, cancel_after)
+    idempotency_key, request_hash, cancel_after, output, keep_days)
 ), inserted AS (
   INSERT INTO jobs (id, tenant, key_id, kind, queue, batch_key, priority, input, metadata, max_attempts,
-    timeout_seconds, idempotency_key, request_hash, cancel_at)
+    timeout_seconds, idempotency_key, request_hash, cancel_at, output, cached, state, progress_fraction,
+    started_at, completed_at, expires_at)
   SELECT id, tenant, key_id, kind, queue, batch_key, priority, input::jsonb, metadata::jsonb, max_attempts,
-    timeout_seconds, idempotency_key, request_hash, now() + make_interval(secs => cancel_after)
+    timeout_seconds, idempotency_key, request_hash, now() + make_interval(secs => cancel_after),
+    output::jsonb, output IS NOT NULL,
+    CASE WHEN output IS NULL THEN 'queued' ELSE 'succeeded' END, CASE WHEN output IS NULL THEN 0 ELSE 1 END,
+    CASE WHEN output IS NOT NULL THEN now() END, CASE WHEN output IS NOT NULL THEN now() END,
+    now() + make_interval(days => keep_days)
   FROM incoming
   ON CONFLICT DO NOTHING
-  RETURNING id, queue, priority, created_at
+  RETURNING id, queue, priority, created_at, expires_at
 ), held AS (
   INSERT INTO job_files (job_id, file_id)
-  SELECT job_id, file_id FROM unnest($15::uuid[], $16::text[]) AS f(job_id, file_id)
+  SELECT job_id, file_id FROM unnest($17::uuid[], $18::text[]) AS f(job_id, file_id)
   WHERE job_id IN (SELECT id FROM inserted)
 ), ahead AS MATERIALIZED (
   SELECT queue, priority, (
@@ -55,14 +61,22 @@ WITH incoming AS (
   ) AS jobs
   FROM (SELECT DISTINCT queue, priority FROM incoming) place
 )
-SELECT inserted.id, created_at, ahead.jobs AS ahead FROM inserted JOIN ahead USING (queue, priority)
+SELECT inserted.id, created_at, expires_at, ahead.jobs AS ahead FROM inserted JOIN ahead USING (queue, priority)
 """
 
 KNOWN = """
 SELECT id, idempotency_key, request_hash FROM jobs
 WHERE tenant = $1 AND idempotency_key = ANY($2::text[])
 """
-_BY_ID = "SELECT id, created_at FROM jobs WHERE id = ANY($1::uuid[])"
+_BY_ID = "SELECT id, created_at, expires_at FROM jobs WHERE id = ANY($1::uuid[])"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownOutput:
+    """The output of a job that nobody has to run: JSON, and for how many days the job is kept."""
+
+    json: str
+    keep_days: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,8 @@ class NewJob:
     cancel_after: float | None = None
     """Seconds."""
     files: tuple[str, ...] = ()
+    known: KnownOutput | None = None
+    """Its row says from the first that it has succeeded; no worker sees it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +108,13 @@ class Accepted:
     """What became of a submitted job.
 
     `id` is another one than the submitted job's, and `created_at` is None, when it was a replay: the job with this
-    idempotency key was there already.
+    idempotency key was there already. `expires_at` and no `queue_position`: its output was known, it has ended.
     """
 
     id: uuid.UUID
     created_at: datetime | None = None
     queue_position: int | None = None
+    expires_at: datetime | None = None
 
     @property
     def replayed(self) -> bool:
@@ -209,6 +226,12 @@ async def insert_all(database: Database, jobs: Sequence[NewJob]) -> list[Accepte
     return [_accepted(job, rows[job.id], taken) for job in jobs]
 
 
+async def insert_within(connection: Connection, job: NewJob) -> Accepted:
+    """Insert a job without an idempotency key as a part of the caller's transaction."""
+    rows = await connection.fetch(INSERT, *columns([job]))
+    return _accepted(job, rows[0], {})
+
+
 class _SomeExist(Exception):
     """Rolls the transaction back."""
 
@@ -235,8 +258,10 @@ async def _again(statement: Callable[[], Awaitable[list[Row]]]) -> list[Row]:
 
 async def _find(database: Database, jobs: Sequence[NewJob]) -> dict[uuid.UUID, Accepted | Conflict]:
     """What kept jobs from being inserted: themselves (a repeated statement), or their idempotency keys."""
-    own = {row["id"]: row["created_at"] for row in await database.fetch(_BY_ID, [job.id for job in jobs])}
-    found: dict[uuid.UUID, Accepted | Conflict] = {id: Accepted(id, at) for id, at in own.items()}
+    own = {row["id"]: row for row in await database.fetch(_BY_ID, [job.id for job in jobs])}
+    found: dict[uuid.UUID, Accepted | Conflict] = {
+        id: Accepted(id, row["created_at"], expires_at=row["expires_at"]) for id, row in own.items()
+    }
     for tenant in {job.tenant for job in jobs}:
         mine = [job for job in jobs if job.tenant == tenant and job.id not in own]
         hashes = {job.idempotency_key: job.request_hash for job in mine if job.idempotency_key and job.request_hash}
@@ -269,6 +294,8 @@ def _conflict() -> Conflict:
 
 
 def _accepted(job: NewJob, row: Row, taken: dict[tuple[str, int], int]) -> Accepted:
+    if job.known:
+        return Accepted(job.id, row["created_at"], expires_at=row["expires_at"])
     place = (job.queue, job.priority)
     taken[place] = taken.get(place, 0) + 1
     ahead = row["ahead"]
@@ -293,6 +320,8 @@ def columns(jobs: Sequence[NewJob]) -> tuple[list[Any], ...]:
         [job.idempotency_key for job in jobs],
         [job.request_hash for job in jobs],
         [job.cancel_after for job in jobs],
+        [job.known.json if job.known else None for job in jobs],
+        [job.known.keep_days if job.known else None for job in jobs],
         [job_id for job_id, _ in held],
         [file for _, file in held],
     )
