@@ -51,7 +51,7 @@ def downgrade() -> None:
     op.execute("DELETE FROM collections WHERE deleted_at IS NOT NULL")
     op.execute("UPDATE items SET collection_id = c.id FROM collections c WHERE c.vectors_id = items.collection_id")
     op.drop_index("uq_collections_name", "collections")
-    for column in ("vectors_id", "distance", "payload_schema", "deleted_at"):
+    for column in ("vectors_id", "distance", "payload_schema", "touches", "deleted_at"):
         op.drop_column("collections", column)
     op.create_unique_constraint(op.f("uq_collections_tenant_name"), "collections", ["tenant", "name"])
     op.drop_column("jobs", "cached")
@@ -66,6 +66,7 @@ def _extend_collections() -> None:
     op.create_unique_constraint(op.f("uq_collections_vectors_id"), "collections", ["vectors_id"])
     op.add_column("collections", sa.Column("distance", sa.Text(), server_default="cosine", nullable=False))
     op.add_column("collections", sa.Column("payload_schema", JSONB, nullable=True))
+    op.add_column("collections", sa.Column("touches", sa.BigInteger(), server_default="0", nullable=False))
     op.add_column("collections", sa.Column("deleted_at", MOMENT, nullable=True))
     op.drop_constraint(op.f("uq_collections_tenant_name"), "collections")
     op.create_index(

@@ -210,6 +210,8 @@ class Collection(Base):
     distance: Mapped[str] = mapped_column(Text, server_default="cosine")
     payload_schema: Mapped[Any | None] = mapped_column(JSONB)
     """Type by field (`shared/vectors/payload_schema.py`); null: any payload, any filter."""
+    touches: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """Moves as jobs confirm items that have not changed: no result is old then, but the items' versions are newer."""
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
     deleted_at: Mapped[datetime | None] = mapped_column(Timestamp)
     """Set: nobody finds it any more, and a job is removing its items."""

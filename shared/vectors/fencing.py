@@ -87,6 +87,15 @@ def move_version(connection: psycopg.Connection[Any], collection: CollectionRef)
     )
 
 
+def move_touches(connection: psycopg.Connection[Any], collection: CollectionRef) -> None:
+    """Say that items were confirmed, which makes nothing old: whoever copies the collection has to look again. The last
+    statement of it, as `move_version` is of a write.
+    """
+    connection.execute(
+        "UPDATE collections SET touches = touches + 1 WHERE vectors_id = %s", (collection.id,), prepare=False
+    )
+
+
 class Fencing:
     """What a store other than Postgres does round its writes."""
 
@@ -129,6 +138,11 @@ class Fencing:
         """`move_version`, in a transaction of its own."""
         with postgres_reachable(), self._pool.connection() as connection:
             move_version(connection, collection)
+
+    def move_touches(self, collection: CollectionRef) -> None:
+        """`move_touches`, in a transaction of its own."""
+        with postgres_reachable(), self._pool.connection() as connection:
+            move_touches(connection, collection)
 
 
 def collection_gone() -> PermanentJobError:

@@ -17,7 +17,7 @@ from shared.errors import ConfigurationError
 from shared.images.fingerprint import Fingerprint
 from shared.vectors import pgvector_index as hnsw
 from shared.vectors import pgvector_sql as statements
-from shared.vectors.fencing import hold, hold_collection, move_version, postgres_reachable
+from shared.vectors.fencing import hold, hold_collection, move_touches, move_version, postgres_reachable
 from shared.vectors.filter_nodes import Filter
 from shared.vectors.points import (
     check_text,
@@ -56,11 +56,24 @@ class PgVectorStore:
         """Nothing to do: a collection is the rows that carry its id."""
 
     def drop_collection(self, collection: CollectionRef) -> None:
+        for _ in self.drop_pages(collection):
+            pass
+
+    def drop_pages(self, collection: CollectionRef) -> Iterator[int]:
         with postgres_reachable():
             hnsw.drop(self._pool, collection)
         page, after = statements.drop_page(collection), ""
-        while after is not None:
-            after = self._value(page, {"after": after, "page": DROP_PAGE})
+        while True:
+            with self._transaction() as cursor:
+                row = cursor.execute(page, {"after": after, "page": DROP_PAGE}, prepare=False).fetchone()
+            after, count = row or (None, 0)
+            if after is None:
+                return
+            yield count
+
+    def copy_deletes(self, source: CollectionRef, target: CollectionRef, *, fence: Fence | None = None) -> None:
+        with self._writing(target, fence) as cursor:
+            cursor.execute(statements.COPY_DELETES, {"source": source.id, "target": target.id}, prepare=False)
 
     def upsert(self, collection: CollectionRef, points: Sequence[Point], *, fence: Fence | None = None) -> None:
         chosen = checked_points(collection, points)
@@ -85,7 +98,9 @@ class PgVectorStore:
     ) -> set[str]:
         params = {"collection": collection.id, "ids": list(hashes), "hashes": list(hashes.values()), "version": version}
         with self._transaction(collection, fence) as cursor:
-            return {id for (id,) in cursor.execute(statements.TOUCH, params, prepare=False)}
+            confirmed = {id for (id,) in cursor.execute(statements.TOUCH, params, prepare=False)}
+            move_touches(cursor.connection, collection)
+        return confirmed
 
     def delete(
         self, collection: CollectionRef, ids: Collection[str], *, version: int | None = None, fence: Fence | None = None

@@ -68,6 +68,17 @@ MARK_DELETED = sql.SQL(
     """
 ).format(no_content=NO_CONTENT)
 
+COPY_DELETES = sql.SQL(
+    """
+    INSERT INTO items (collection_id, item_id, version)
+    SELECT %(target)s, item_id, version FROM items
+    WHERE collection_id = %(source)s AND embedding IS NULL ORDER BY item_id
+    ON CONFLICT (collection_id, item_id) DO UPDATE
+    SET {no_content}, version = EXCLUDED.version, updated_at = now()
+    WHERE items.version <= EXCLUDED.version
+    """
+).format(no_content=NO_CONTENT)
+
 REPLACE_PAYLOAD = sql.SQL(
     """
     UPDATE items SET payload = %(payload)s::jsonb, text = %(text)s, words = %(words)s, content_hash = NULL,
@@ -153,11 +164,13 @@ def delete_where(collection: CollectionRef, filter: Filter, marked: bool) -> Sta
 
 
 def drop_page(collection: CollectionRef) -> sql.Composed:
-    """Remove the first `page` items after `after`, marks included. Answers the last id removed, null for none."""
+    """Remove the first `page` items after `after`, marks included. Answers the last id removed, null for none, and how
+    many there were.
+    """
     return sql.SQL(
         "WITH gone AS (DELETE FROM items WHERE {mine} AND item_id = ANY (ARRAY("
         "SELECT item_id FROM items WHERE {mine} AND item_id > %(after)s ORDER BY item_id LIMIT %(page)s))"
-        " RETURNING item_id) SELECT max(item_id) FROM gone"
+        " RETURNING item_id) SELECT max(item_id), count(*) FROM gone"
     ).format(mine=in_collection(collection))
 
 

@@ -12,7 +12,7 @@ write's own transaction, Qdrant after its write.
 """
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -110,6 +110,14 @@ class VectorStore(Protocol):
 
     def drop_collection(self, collection: CollectionRef) -> None:
         """Remove a collection with all its points; nothing happens when it is not there."""
+
+    def drop_pages(self, collection: CollectionRef) -> Iterator[int]:
+        """`drop_collection` in steps, each as short as the store can make it: yields how many items each removed,
+        marks of deletes included. Whoever stops on the way may begin again later.
+        """
+
+    def copy_deletes(self, source: CollectionRef, target: CollectionRef, *, fence: Fence | None = None) -> None:
+        """Delete in `target` what was deleted in `source`, at the same versions: leaves the same marks."""
 
     def upsert(self, collection: CollectionRef, points: Sequence[Point], *, fence: Fence | None = None) -> None:
         """Store points, each over what has its id and no higher version.

@@ -55,6 +55,22 @@ class QdrantVectorStore:
     def drop_collection(self, collection: CollectionRef) -> None:
         self._server.read(lambda: self._server.client.delete_collection(name_of(collection)), missing=False)
 
+    def drop_pages(self, collection: CollectionRef) -> Iterator[int]:
+        """In one step: Qdrant removes the files of a collection, whatever its size."""
+        items = self._count(collection, models.Filter())
+        self.drop_collection(collection)
+        yield items
+
+    def copy_deletes(self, source: CollectionRef, target: CollectionRef, *, fence: Fence | None = None) -> None:
+        for records in self._pages(source, models.Filter(must=points_of.LIVE)):
+            by_version: dict[int, list[models.PointStruct]] = {}
+            for point in map(points_of.to_stored, records):
+                mark = points_of.deleted(target, point.id, point.version)
+                by_version.setdefault(point.version, []).append(mark)
+            with self._fencing.writing(target, fence):
+                for version, marks in by_version.items():
+                    self._put(target, marks, version)
+
     def upsert(self, collection: CollectionRef, points: Sequence[Point], *, fence: Fence | None = None) -> None:
         chosen = checked_points(collection, points)
         for point in chosen:
@@ -79,6 +95,7 @@ class QdrantVectorStore:
                 self._server.write(collection, partial(self._server.client.set_payload, payload=fields, points=chosen))
             # Another job may have come in between; from here on none that was submitted earlier can.
             confirmed = self.content_hashes(collection, same)
+            self._fencing.move_touches(collection)
         if any(stored[id].version == version for id in same):
             # An earlier attempt of the same job wrote them, and may have died before it could say so.
             self._fencing.move_version(collection)

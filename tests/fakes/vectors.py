@@ -1,7 +1,7 @@
 """A vector store in memory: exact, with the reference filter. The contract suite holds it to the same promises."""
 
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from shared.errors import LeaseLost
 from shared.images.fingerprint import Fingerprint
-from shared.vectors.fencing import collection_gone
+from shared.vectors.fencing import build_id, collection_gone
 from shared.vectors.filter_nodes import AllOf, Filter, matches
 from shared.vectors.points import check_json, check_text, check_vector, check_version, checked_points, payload_json
 from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, TextHit, Vector
@@ -32,7 +32,7 @@ class MemoryVectorStore:
     ) -> None:
         self._owns_job = owns_job
         self._has_collection = has_collection
-        self._move_version = move_version
+        self.move_version = move_version
         self._collections: dict[uuid.UUID, dict[str, StoredPoint]] = {}
         self._deleted: dict[tuple[uuid.UUID, str], int] = {}
 
@@ -42,6 +42,16 @@ class MemoryVectorStore:
     def drop_collection(self, collection: CollectionRef) -> None:
         self._collections.pop(collection.id, None)
         self._deleted = {key: version for key, version in self._deleted.items() if key[0] != collection.id}
+
+    def drop_pages(self, collection: CollectionRef) -> Iterator[int]:
+        count = len(self._items(collection))
+        self.drop_collection(collection)
+        yield count
+
+    def copy_deletes(self, source: CollectionRef, target: CollectionRef, *, fence: Fence | None = None) -> None:
+        for (owner, id), version in list(self._deleted.items()):
+            if owner == source.id:
+                self.delete(target, [id], version=version, fence=fence)
 
     def upsert(self, collection: CollectionRef, points: Sequence[Point], *, fence: Fence | None = None) -> None:
         chosen = checked_points(collection, points)
@@ -61,7 +71,7 @@ class MemoryVectorStore:
                     point.image,
                     point.fingerprint,
                 )
-        self._move_version(collection)
+        self.move_version(collection)
 
     def touch(
         self, collection: CollectionRef, hashes: Mapping[str, str], *, version: int, fence: Fence | None = None
@@ -82,7 +92,7 @@ class MemoryVectorStore:
                 self._items(collection).pop(id, None)
                 if version is not None:
                     self._deleted[collection.id, id] = version
-        self._move_version(collection)
+        self.move_version(collection)
 
     def delete_where(self, collection: CollectionRef, filter: Filter, *, version: int | None = None) -> None:
         found = [point.id for point in self._items(collection).values() if matches(filter, point.payload)]
@@ -173,7 +183,7 @@ class MemoryVectorStore:
             return False
         changed = replace(stored, payload=dict(payload), text=text, version=version, content_hash=None)
         self._items(collection)[id] = changed
-        self._move_version(collection)
+        self.move_version(collection)
         return True
 
     def list_items(
@@ -204,7 +214,9 @@ class MemoryVectorStore:
     def _check(self, collection: CollectionRef, fence: Fence | None) -> None:
         if fence is not None and not self._owns_job(fence):
             raise LeaseLost(f"attempt {fence.attempt} no longer owns job {fence.job_id}")
-        if fence is not None and not self._has_collection(collection):
+        if fence is None or collection.id == build_id(fence.job_id):
+            return
+        if not self._has_collection(collection):
             raise collection_gone()
 
     def _items(self, collection: CollectionRef) -> dict[str, StoredPoint]:
