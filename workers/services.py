@@ -1,6 +1,5 @@
 """What handlers may use, behind plain interfaces: models, vectors, pictures, collections, stored outputs."""
 
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -47,8 +46,6 @@ class Collections(Protocol):
     def find(self, tenant: str, name: str) -> CollectionRow | None: ...
 
     def ensure(self, tenant: str, name: str, *, model: str, dimension: int) -> CollectionRow: ...
-
-    def note_write(self, collection_id: uuid.UUID) -> None: ...
 
 
 class Outputs(Protocol):
@@ -129,9 +126,6 @@ class PooledCollections:
             self._pool,
             lambda connection: collections.ensure(connection, tenant, name, model=model, dimension=dimension),
         )
-
-    def note_write(self, collection_id: uuid.UUID) -> None:
-        retry_once(self._pool, lambda connection: collections.note_write(connection, collection_id))
 
 
 class StoredOutputs:

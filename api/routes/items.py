@@ -11,8 +11,6 @@ from api.body import parse_json
 from api.errors import Malformed
 from api.routes.collections import PageQuery, Reader, Writer, existing
 from api.services import services_of
-from api.threads import with_connection
-from shared import collections
 from shared.errors import FieldFault, InvalidInput, NotFound
 from shared.jobs import control
 from shared.vectors import filters
@@ -94,7 +92,6 @@ async def delete_item(name: str, item_id: str, request: Request, caller: Writer)
         return
     version = await control.next_seq(services.database)
     await asyncio.to_thread(lambda: services.vectors.delete(row.ref, [item_id], version=version))
-    await with_connection(services, lambda connection: collections.note_write(connection, row.id))
 
 
 def _filter(text: str | None) -> Filter | None:

@@ -17,6 +17,7 @@ from shared.images.decode import DecodeLimits
 from shared.images.fetch import FetchPolicy
 from shared.jobs.lifecycle import ClaimedJob
 from shared.model_registry import ModelRegistry
+from shared.vectors.protocol import CollectionRef
 from tests.fakes.models import FakeEmbedder, fake_spec
 from tests.fakes.vectors import MemoryVectorStore
 from workers.context import JobContext, JobHandle
@@ -72,9 +73,9 @@ class MemoryCollections:
         row = CollectionRow(uuid.uuid4(), tenant, name, model, dimension, 0, vectors_id=uuid.uuid4())
         return self.rows.setdefault((tenant, name), row)
 
-    def note_write(self, collection_id: uuid.UUID) -> None:
+    def move_version(self, collection: CollectionRef) -> None:
         for key, row in self.rows.items():
-            if row.id == collection_id:
+            if row.ref == collection:
                 self.rows[key] = replace(row, version=row.version + 1)
 
 
@@ -100,6 +101,7 @@ class Room:
     def __post_init__(self) -> None:
         policy = FetchPolicy(total_timeout=self.fetch_seconds, allow=("127.0.0.1",))
         files: Any = self.files
+        self.vectors.move_version = self.collections.move_version
         self.services = Services(
             embedders=FakeEmbedders(self.model, *self.others),
             vectors=self.vectors,

@@ -95,7 +95,7 @@ def handle(inputs: list[IndexInput], context: JobContext) -> list[IndexOutput | 
     for alias, runs in by_model.items():
         with context.services.embedders.lease(alias) as model:
             for position in _index(runs, model, context):
-                results[position] = _result(runs[position], context)
+                results[position] = _result(runs[position])
                 context.settle(position, results[position])
     return [results[position] for position in range(len(inputs))]
 
@@ -246,9 +246,7 @@ def _write(run: _Run, context: JobContext) -> None:
     run.points, run.unchanged = [], {}
 
 
-def _result(run: _Run, context: JobContext) -> IndexOutput | JobError | JobStopped:
-    if run.indexed:
-        context.services.collections.note_write(run.collection.id)
+def _result(run: _Run) -> IndexOutput | JobError | JobStopped:
     if run.stop:
         return run.stop
     if run.overtaken:

@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool
 from shared import collections
 from shared.errors import DependencyUnavailable
 from shared.jobs import lifecycle, sweeping
-from shared.vectors import pgvector_index, pgvector_sql
+from shared.vectors import fencing, pgvector_index, pgvector_sql
 from shared.vectors.filters import parse
 from shared.vectors.pgvector import PgVectorStore
 from shared.vectors.protocol import CollectionRef, Fence, Point
@@ -240,7 +240,7 @@ def test_a_collection_is_not_deleted_in_the_middle_of_a_write(
     with psycopg.connect(vector_database, autocommit=True) as connection:
         connection.execute("SET lock_timeout = '200ms'")
         with PgVectorStore(pool)._transaction(collection, running_job):
-            collections.note_write(connection, collection.id)
+            fencing.move_version(connection, collection)
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 collections.delete(connection, collection.id)
         collections.delete(connection, collection.id)
