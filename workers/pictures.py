@@ -30,6 +30,8 @@ from shared.images.client import SafeClient
 from shared.images.decode import DecodeLimits, decode
 from shared.images.exif import taken_at
 from shared.images.fetch import FetchPolicy, fetch
+from shared.images.fingerprint import Fingerprint
+from shared.images.fingerprinting import fingerprint_of
 from shared.images.inline import decode_inline
 from shared.storage import StorageError
 from workers import directories
@@ -102,10 +104,14 @@ class PictureLoader:
             cancelled=lambda: job.stop_reason is not None,
         ).data
 
-    def decode(self, data: bytes, *, min_side: int | None = None) -> Image:
+    def decode(self, data: bytes, *, min_side: int | None = None, whole_up_to: int = 0) -> Image:
         """Upright RGB pixels; see `shared.images.decode`."""
         with self._decoding:
-            return decode(data, self._limits, min_side=min_side)
+            return decode(data, self._limits, min_side=min_side, whole_up_to=whole_up_to)
+
+    def fingerprint(self, image: Image, data: bytes, *, sha256: str | None = None) -> Fingerprint:
+        """What tells copies of a picture by; see `shared.images.fingerprinting`."""
+        return fingerprint_of(image, data, self._limits, sha256=sha256)
 
     def taken_at(self, data: bytes) -> datetime | None:
         """When the camera says that the picture was taken; see `shared.images.exif`."""

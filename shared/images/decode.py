@@ -106,19 +106,20 @@ def inspect(data: bytes, limits: DecodeLimits) -> PictureInfo:
     return PictureInfo(kind, kind.media_type, width, height)
 
 
-def decode(data: bytes, limits: DecodeLimits, *, min_side: int | None = None) -> Image.Image:
+def decode(data: bytes, limits: DecodeLimits, *, min_side: int | None = None, whole_up_to: int = 0) -> Image.Image:
     """Decode a picture (first frame) into upright RGB: EXIF rotation applied, alpha over white, 8 bits a channel.
 
-    `min_side`: side in pixels of the square that a model will see. A JPEG may then be decoded at 1/2, 1/4 or 1/8 as
-    long as both sides stay at least twice as long, which keeps embeddings at cosine >= .9999 to the full decode. The
-    result carries no metadata. Raises PermanentJobError: `image_unsupported`, `image_corrupt` or `image_too_large`;
-    RetryableJobError `out_of_memory`.
+    `min_side`: side in pixels of the square that a model will see. A JPEG of more than `whole_up_to` pixels may then be
+    decoded at 1/2, 1/4 or 1/8 as long as both sides stay at least twice as long, which keeps embeddings at cosine
+    >= .9999 to the full decode. The result carries no metadata. Raises PermanentJobError: `image_unsupported`,
+    `image_corrupt` or `image_too_large`; RetryableJobError `out_of_memory`.
     """
     kind = detect_format(data)
     with _decoder_faults(kind):
         picture = open_picture(data, limits)
         full = picture.size
-        if min_side is not None and kind is PictureFormat.JPEG:
+        large = picture.width * picture.height > whole_up_to
+        if min_side is not None and large and kind is PictureFormat.JPEG:
             picture.draft(None, (2 * min_side, 2 * min_side))
         with _PIXELS.hold(picture.width * picture.height), _AVIF if kind is PictureFormat.AVIF else nullcontext():
             picture.load()
