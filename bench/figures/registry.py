@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from bench.figure import Figure
-from bench.figures import claim, end_to_end, indexing, rest, submit, wait
+from bench.figures import calibration, claim, end_to_end, indexing, rest, submit, wait
 from bench.lab import Lab
 
 Measure = Callable[[Lab], list[Figure]]
@@ -18,6 +18,7 @@ FIGURES: Groups = {
     "indexing": ("pictures indexed a second with a model of the usual size, beside the bare model", indexing.usual),
     "indexing-starter": ("the same with the shipped starter model", indexing.starter),
     "claim": ("claim latency in a deep queue and in a shallow one", claim.measure),
+    "calibration": ("one cutoff for all searches, on the relevance and on the cosine", calibration.measure),
     "api": ("start and memory of the API", rest.api),
     "worker": ("memory of a CLIP worker", rest.worker),
 }
