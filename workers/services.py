@@ -1,13 +1,15 @@
 """What handlers may use, behind plain interfaces: models, vectors, pictures, collections, stored outputs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import psycopg
 import structlog
 
-from shared import collections
+from shared import collections, loaded_models
+from shared.cache.clients import Cache, EntryCache, NoCache
 from shared.collections import CollectionRow
 from shared.contracts.common import Contract
 from shared.database.pool import Pool, retry_once
@@ -16,7 +18,9 @@ from shared.images.decode import DecodeLimits
 from shared.images.fetch import FetchPolicy
 from shared.jobs.lifecycle import ClaimedJob
 from shared.jobs.outputs import INLINE_OUTPUT_BYTES, pack
-from shared.model_registry import ModelRegistry
+from shared.loaded_models import weights_of
+from shared.model_registry import ModelRegistry, ModelSpec
+from shared.roots import Roots
 from shared.settings import WorkerSettings
 from shared.storage import Storage, open_storage
 from shared.storage.keys import job_file_key
@@ -25,8 +29,10 @@ from shared.vectors.protocol import VectorStore
 from workers import memory
 from workers.collection_samples import CollectionSamples
 from workers.files import StoredFiles
+from workers.labels import LabelCache
 from workers.pictures import PictureLoader
 from workers.runtimes.protocol import EmbeddingRuntime
+from workers.tag_store import PooledTags, TagStore
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +44,11 @@ class Embedders(Protocol):
 
     def lease(self, alias: str) -> AbstractContextManager[EmbeddingRuntime]:
         """The model, loaded, and kept so until the block ends. Raises JobError (`model_unknown`, …)."""
+
+    def weights(self, alias: str) -> str:
+        """What tells the model's weights from others that the alias may stand for. Everybody knows of them when this
+        returns, so nobody finds what was made with others any more. Raises psycopg.Error when Postgres is away.
+        """
 
 
 class Collections(Protocol):
@@ -63,7 +74,11 @@ class Services:
     files: StoredFiles
     collections: Collections
     outputs: Outputs
+    tags: TagStore
+    roots: Roots = field(default_factory=lambda: Roots({}))
+    labels: LabelCache = field(default_factory=LabelCache)
     samples: CollectionSamples = field(default_factory=CollectionSamples)
+    cache: EntryCache = field(default_factory=NoCache)
 
     def preload(self, aliases: Sequence[str]) -> list[str]:
         """Load models before the first job needs them. One that does not load fails its jobs later, not the worker.
@@ -77,20 +92,27 @@ class Services:
                 with self.embedders.lease(alias) as model:
                     if model.reads_text:
                         model.encode_texts(["warm up"])  # the first forward pass costs far more than the second
+                    self.embedders.weights(alias)
                     memory.give_back()
                     log.info("model_loaded", model=alias, seconds=round(model.load_seconds, 2), bytes=model.bytes)
                     loaded.append(alias)
             except JobError as error:
                 log.error("model_not_loaded", model=alias, error=error.message)
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                log.warning("weights_not_noted", model=alias)  # they will be before its first use
         return loaded
 
 
 class CachedEmbedders:
     """Models of the registry through the process's cache; torch is imported with the first of them."""
 
-    def __init__(self, registry: ModelRegistry, settings: WorkerSettings) -> None:
+    def __init__(self, registry: ModelRegistry, settings: WorkerSettings, note: Callable[[str, str], None]) -> None:
+        """`note`: writes down for all processes which weights an alias stands for."""
         self.registry = registry
         self._settings = settings
+        self._note = note
+        self._seen: dict[str, str] = {}
+        self._noted: dict[str, str] = {}
         self._cache: Any = None
 
     @contextmanager
@@ -101,6 +123,19 @@ class CachedEmbedders:
         with self._cache.lease(spec) as runtime:
             yield runtime
 
+    def weights(self, alias: str) -> str:
+        spec = self.registry.get(alias)
+        seen = self._seen.get(alias) or self._look(spec)
+        if self._noted.get(alias) != seen:
+            self._note(alias, seen)
+            self._noted[alias] = seen
+        return seen
+
+    def _look(self, spec: ModelSpec) -> str:
+        """Before they are read: files that change in between then have a name under which nobody looks for them."""
+        seen = self._seen[spec.alias] = weights_of(spec)
+        return seen
+
     def _open(self) -> Any:
         from workers.runtimes.cache import ModelCache
         from workers.runtimes.device import choose, prepare_torch
@@ -109,7 +144,12 @@ class CachedEmbedders:
         compute = choose(self._settings.device, self._settings.dtype)
         prepare_torch(compute)
         log.info("device_chosen", device=compute.device, dtype=compute.precision, reason=compute.reason)
-        return ModelCache(lambda spec: load_embedding(spec, compute), self._settings.model_memory_bytes)
+
+        def load(spec: ModelSpec) -> EmbeddingRuntime:
+            self._look(spec)
+            return load_embedding(spec, compute)
+
+        return ModelCache(load, self._settings.model_memory_bytes)
 
 
 class PooledCollections:
@@ -153,12 +193,19 @@ def open_services(settings: WorkerSettings, pool: Pool) -> Services:
     )
     limits = DecodeLimits(max_pixels=settings.max_picture_pixels)
     return Services(
-        embedders=CachedEmbedders(ModelRegistry.load(settings.models_file), settings),
+        embedders=CachedEmbedders(
+            ModelRegistry.load(settings.models_file),
+            settings,
+            lambda alias, weights: retry_once(pool, lambda connection: loaded_models.note(connection, alias, weights)),
+        ),
         vectors=open_vectors(settings, pool),
         pictures=PictureLoader(files, policy, limits, threads=settings.fetch_threads),
         files=files,
         collections=PooledCollections(pool),
         outputs=StoredOutputs(storage),
+        tags=PooledTags(pool),
+        roots=Roots(settings.image_roots),
+        cache=Cache(settings.resolved_cache_url, settings.cache_seconds),
     )
 
 

@@ -48,6 +48,7 @@ class FakeEmbedder:
         self.reads_text = reads_text
         self.logit_scale = logit_scale
         self.logit_bias = logit_bias
+        self.precision = "fp32"
         self.decode_hint = self.spec.image_size
         self.image_batches: list[int] = []
         """The size of every batch of pictures so far."""

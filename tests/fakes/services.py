@@ -2,7 +2,7 @@
 
 import itertools
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from typing import Any
 
 import uuid_utils
 
+from shared.cache.clients import EntryCache, NoCache
 from shared.collections import CollectionRow
 from shared.contracts.common import Contract
 from shared.errors import ErrorCode, PermanentJobError
@@ -17,6 +18,8 @@ from shared.images.decode import DecodeLimits
 from shared.images.fetch import FetchPolicy
 from shared.jobs.lifecycle import ClaimedJob
 from shared.model_registry import ModelRegistry
+from shared.roots import Roots
+from shared.tagging import KnownFile, SameFile, TaggedFile, Tagging
 from shared.vectors.protocol import CollectionRef
 from tests.fakes.models import FakeEmbedder, fake_spec
 from tests.fakes.vectors import MemoryVectorStore
@@ -24,7 +27,7 @@ from workers.context import JobContext, JobHandle
 from workers.pictures import PictureLoader
 from workers.services import Services
 
-SPEC = fake_spec().model_copy(update={"default_for": ("embed", "index", "search")})
+SPEC = fake_spec().model_copy(update={"default_for": ("embed", "index", "search", "tag")})
 
 
 class FakeEmbedders:
@@ -34,10 +37,16 @@ class FakeEmbedders:
         self.models = {model.spec.alias: model for model in models}
         self.registry = ModelRegistry(tuple(model.spec for model in models))
 
+        self.seen: dict[str, str] = {}
+        """The weights behind an alias, where a test has changed them."""
+
     @contextmanager
     def lease(self, alias: str) -> Iterator[FakeEmbedder]:
         self.registry.get(alias)
         yield self.models[alias]
+
+    def weights(self, alias: str) -> str:
+        return self.seen.get(alias, "first")
 
 
 class MemoryFiles:
@@ -79,6 +88,36 @@ class MemoryCollections:
                 self.rows[key] = replace(row, version=row.version + 1)
 
 
+@dataclass
+class MemoryTags:
+    """Tagged pictures by (tenant, path), under the rules of `shared.tagging` but for the fence."""
+
+    rows: dict[tuple[str, str], KnownFile] = field(default_factory=dict)
+    tagged: dict[tuple[str, str], TaggedFile] = field(default_factory=dict)
+
+    def known(self, tenant: str, paths: Collection[str]) -> dict[str, KnownFile]:
+        return {path: self.rows[tenant, path] for path in paths if (tenant, path) in self.rows}
+
+    def save(self, files: Sequence[TaggedFile], tagging: Tagging, *, model: str, recipe: str) -> None:
+        for file in files:
+            key, version = (tagging.tenant, file.path), tagging.version
+            if key not in self.rows or self.rows[key].version <= version:
+                self.rows[key] = KnownFile(file.path, recipe, version, file.size, file.mtime_ns, file.file_hash)
+                self.tagged[key] = file
+
+    def confirm(self, files: Sequence[SameFile], tagging: Tagging, *, recipe: str) -> set[str]:
+        confirmed = set()
+        for file in files:
+            row = self.rows.get((tagging.tenant, file.path))
+            if row and row.recipe == recipe:
+                version = max(row.version, tagging.version)
+                self.rows[tagging.tenant, file.path] = replace(
+                    row, version=version, size=file.size, mtime_ns=file.mtime_ns
+                )
+                confirmed.add(file.path)
+        return confirmed
+
+
 class PlainOutputs:
     """Every output rests in its row."""
 
@@ -97,18 +136,25 @@ class Room:
     fetch_seconds: float = 5.0
     seq: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     others: tuple[FakeEmbedder, ...] = ()
+    tags: MemoryTags = field(default_factory=MemoryTags)
+    roots: dict[str, str] = field(default_factory=dict)
+    cache: EntryCache = field(default_factory=NoCache)
 
     def __post_init__(self) -> None:
         policy = FetchPolicy(total_timeout=self.fetch_seconds, allow=("127.0.0.1",))
         files: Any = self.files
         self.vectors.move_version = self.collections.move_version
+        self.embedders = FakeEmbedders(self.model, *self.others)
         self.services = Services(
-            embedders=FakeEmbedders(self.model, *self.others),
+            embedders=self.embedders,
             vectors=self.vectors,
             pictures=PictureLoader(files, policy, DecodeLimits(), threads=8),
             files=files,
             collections=self.collections,
             outputs=PlainOutputs(),
+            tags=self.tags,
+            roots=Roots(self.roots),
+            cache=self.cache,
         )
 
     def job(self, *, tenant: str = "t", seconds: float = 60.0) -> JobHandle:

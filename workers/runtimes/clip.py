@@ -45,7 +45,8 @@ class ClipRuntime:
             self.logit_scale = _number(module, "logit_scale", math.exp) or 1.0
             self.logit_bias = _number(module, "logit_bias")
             self._tokenizer = _tokenizer(spec, text, context)
-            self._model = TorchModel(spec, module, compute.device, compute.for_model(spec))
+            self.precision = compute.for_model(spec)
+            self._model = TorchModel(spec, module, compute.device, self.precision)
             self._text = TextTower(self._model.module)
         self.spec = spec
         self.bytes = self._model.bytes

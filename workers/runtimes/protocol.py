@@ -46,6 +46,10 @@ class EmbeddingRuntime(Runtime, Protocol):
         """Whether `encode_texts` works; it raises `PermanentJobError(model_mismatch)` where not."""
 
     @property
+    def precision(self) -> str:
+        """What it computes in: `fp32`, `bf16` or `fp16`."""
+
+    @property
     def decode_hint(self) -> int:
         """Side in pixels of the square that the model sees, or what its accuracy needs: `decode(min_side=)`."""
 

@@ -38,7 +38,8 @@ class TimmRuntime:
             self.dimension = int(module.num_features)
             weights.check_dimension(spec, self.dimension)
             self._preprocess = Preprocess(_inference_steps(module))
-            self._model = TorchModel(spec, module, compute.device, compute.for_model(spec))
+            self.precision = compute.for_model(spec)
+            self._model = TorchModel(spec, module, compute.device, self.precision)
         self.spec = spec
         self.bytes = self._model.bytes
         self.decode_hint = self._preprocess.decode_hint
