@@ -1,7 +1,12 @@
-"""What the handlers of many-entry jobs share: batch sizes, and what a job is whose every entry failed."""
+"""What the handlers of many-entry jobs share: batch sizes, what an item is made from, and what a job is whose every
+entry failed.
+"""
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import orjson
 
 from shared.errors import JobError, PermanentJobError, RetryableJobError
 
@@ -17,10 +22,25 @@ def slices(entries: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield entries[start : start + size]
 
 
-def nothing_worked(errors: Sequence[JobError]) -> JobError:
-    """The error of a job all of whose entries failed: worth a retry as soon as one of them is."""
+def content_hash(model: str, picture_hash: str, text: str | None, payload: Mapping[str, Any]) -> str:
+    """Of all that a point is made from (SHA-256, hex): when it is the same, so is the point.
+
+    Args:
+        picture_hash: `shared.images.hashing.file_hash` of the picture.
+    """
+    made_from = [model, picture_hash, text, payload]
+    return hashlib.sha256(orjson.dumps(made_from, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def nothing_worked(errors: Sequence[JobError], total: int | None = None) -> JobError:
+    """The error of a job all of whose entries failed: worth a retry as soon as one of them is.
+
+    Args:
+        total: how many there were, where `errors` are only the first.
+    """
     chosen = next((error for error in errors if error.retryable), errors[0])
-    message = chosen.message if len(errors) == 1 else f"All {len(errors)} entries failed, such as: {chosen.message}"
+    count = len(errors) if total is None else total
+    message = chosen.message if count == 1 else f"All {count} entries failed, such as: {chosen.message}"
     if isinstance(chosen, RetryableJobError):
         return RetryableJobError(chosen.code, message, retry_in=chosen.retry_in)
     return PermanentJobError(chosen.code, message)

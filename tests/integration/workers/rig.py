@@ -50,9 +50,10 @@ class Worker:
     rings: list[str] = field(default_factory=list)
     abandoned: list[JobHandle] = field(default_factory=list)
     slice_seconds: float = 5.0
+    services: Services | None = None
 
     def __post_init__(self) -> None:
-        services = Services(*([cast(Any, None)] * 5), outputs=PlainOutputs())
+        services = self.services or Services(*([cast(Any, None)] * 5), outputs=PlainOutputs(), tags=cast(Any, None))
         self.executor = Executor(
             worker="test",
             pool=self.pool,
