@@ -15,6 +15,12 @@ from typing import Any, TypeAlias
 Scalar: TypeAlias = str | int | float | bool
 Path: TypeAlias = tuple[str, ...]
 
+MAX_PATH = 512
+"""Characters of a path."""
+NO_PATH = f"must be a dotted path of payload keys, up to {MAX_PATH} characters, without empty parts or double quotes"
+MAX_NUMBER = 2**53
+"""Beyond this a double, which one store compares with, no longer tells integers apart."""
+
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _MINUTE = r"([01][0-9]|2[0-3]):[0-5][0-9]"
 _SECOND = rf"{_MINUTE}:[0-5][0-9]([.][0-9]{{1,9}})?"
@@ -103,7 +109,7 @@ def matches(filter: Filter, payload: Mapping[str, Any]) -> bool:
         case Between(path):
             return any(_within(filter, found) for found in values_at(payload, path))
         case Exists(path):
-            return _at(payload, path) not in (None, [])
+            return at(payload, path) not in (None, [])
         case AllOf(parts):
             return all(matches(part, payload) for part in parts)
         case AnyOf(parts):
@@ -114,7 +120,7 @@ def matches(filter: Filter, payload: Mapping[str, Any]) -> bool:
 
 def values_at(payload: Mapping[str, Any], path: Path) -> list[Any]:
     """The values of a field, as the module's docstring defines them."""
-    found = _at(payload, path)
+    found = at(payload, path)
     return found if isinstance(found, list) else [found]
 
 
@@ -142,7 +148,21 @@ def moment(text: Any) -> datetime | None:
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
-def _at(payload: Mapping[str, Any], path: Path) -> Any:
+def read_path(key: Any) -> Path | None:
+    """The path that a dotted key writes, or None where it writes none."""
+    keys = tuple(key.split(".")) if isinstance(key, str) else ()
+    if not keys or len(key) > MAX_PATH or not all(keys) or '"' in key or not storable(key):
+        return None
+    return keys
+
+
+def storable(text: str) -> bool:
+    """Whether both stores can keep a text: it has no NUL and no lone surrogates."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def at(payload: Mapping[str, Any], path: Path) -> Any:
+    """What a path leads to; None where it leads nowhere."""
     found: Any = payload
     for key in path:
         if not isinstance(found, Mapping) or key not in found:

@@ -17,14 +17,14 @@ def compile_qdrant(filter: Filter, prefix: Path) -> models.Filter:
     """The filter over payloads that lie under `prefix` in the stored point."""
     match filter:
         case Equals(path, value):
-            return models.Filter(must=[_equals(_key(prefix + path), value)])
+            return models.Filter(must=[_equals(key_of(prefix + path), value)])
         case OneOf(path, values):
-            return models.Filter(should=_one_of(_key(prefix + path), values))
+            return models.Filter(should=_one_of(key_of(prefix + path), values))
         case Between(path):
-            return models.Filter(must=[_between(_key(prefix + path), filter)])
+            return models.Filter(must=[_between(key_of(prefix + path), filter)])
         case Exists(path):
             return models.Filter(
-                must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=_key(prefix + path)))]
+                must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=key_of(prefix + path)))]
             )
         case AllOf(parts):
             return models.Filter(must=[compile_qdrant(part, prefix) for part in parts])
@@ -56,5 +56,6 @@ def _between(key: str, range: Between) -> models.FieldCondition:
     return models.FieldCondition(key=key, range=models.Range(**numbers))
 
 
-def _key(path: Path) -> str:
+def key_of(path: Path) -> str:
+    """The key by which Qdrant knows a field."""
     return ".".join(key if PLAIN_KEY.fullmatch(key) else f'"{key}"' for key in path)

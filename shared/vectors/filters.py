@@ -7,14 +7,20 @@ are dotted paths into the payload; `and`, `or` and `not` are reserved on the lev
 Operators: a bare value or `eq`; `ne`; `not` (a value, or operators to negate); `gt`, `gte`, `lt`, `lte` (numbers, or
 ISO 8601 datetimes compared as moments); `in`; `exists` (true or false); `contains` (the same test as `eq`, to be read
 as "the list holds"). `filter_nodes.py` says what each means for lists and for missing fields.
+
+In a collection with a payload schema, conditions name declared fields only, with values and operators of their type:
+bounds are for numbers and datetimes. A datetime field is compared as moments by every operator; without a schema `eq`,
+`ne`, `in` and `contains` compare texts as they are written.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from shared.errors import FieldFault, InvalidInput
 from shared.vectors.filter_nodes import (
+    MAX_NUMBER,
+    NO_PATH,
     AllOf,
     AnyOf,
     Between,
@@ -27,7 +33,10 @@ from shared.vectors.filter_nodes import (
     Scalar,
     matches,
     moment,
+    read_path,
+    storable,
 )
+from shared.vectors.payload_schema import WANTED, is_of_type
 
 __all__ = ["Filter", "matches", "parse"]
 
@@ -36,20 +45,25 @@ MAX_CONDITIONS = 256
 MAX_VALUES = 1_000
 """Values in one filter altogether, those of `in` included."""
 MAX_TEXT = 2_048
-MAX_PATH = 512
-MAX_NUMBER = 2**53
-"""Beyond this a double, which one store compares with, no longer tells integers apart."""
 
 BOUNDS = ("gt", "gte", "lt", "lte")
 OPERATORS = ("contains", "eq", "exists", *BOUNDS, "in", "ne", "not")
 
 
-def parse(raw: Any, path: str = "input.filter") -> Filter:
-    """Read a filter.
+class _Field(NamedTuple):
+    """What a condition is about. `type`: of the schema; None where there is none."""
+
+    path: Path
+    key: str
+    type: str | None
+
+
+def parse(raw: Any, path: str = "input.filter", schema: Mapping[str, str] | None = None) -> Filter:
+    """Read a filter, in a collection with that payload schema.
 
     `path` names its place in the request. Raises InvalidInput with one FieldFault for each thing that is wrong.
     """
-    parser = _Parser()
+    parser = _Parser(schema)
     parsed = parser.filter(raw, path, depth=1)
     if parser.faults:
         raise InvalidInput("The filter cannot be used as it is.", faults=tuple(parser.faults))
@@ -57,8 +71,9 @@ def parse(raw: Any, path: str = "input.filter") -> Filter:
 
 
 class _Parser:
-    def __init__(self) -> None:
+    def __init__(self, schema: Mapping[str, str] | None) -> None:
         self.faults: list[FieldFault] = []
+        self._schema = schema
         self._conditions = 0
         self._values = 0
 
@@ -80,7 +95,7 @@ class _Parser:
             self._fault(where, f"is one condition too many; a filter holds up to {MAX_CONDITIONS}")
         if self._conditions > MAX_CONDITIONS:
             return AllOf(())
-        return self._field(self._path(key, where), value, where, depth)
+        return self._condition(self._field(key, where), value, where, depth)
 
     def _group(self, key: str, value: Any, where: str, depth: int) -> Filter:
         if not isinstance(value, list) or not value:
@@ -90,27 +105,27 @@ class _Parser:
         parts = tuple(self.filter(part, f"{where}.{index}", depth + 1) for index, part in enumerate(value))
         return AllOf(parts) if key == "and" else AnyOf(parts)
 
-    def _field(self, path: Path, value: Any, where: str, depth: int) -> Filter:
+    def _condition(self, field: _Field, value: Any, where: str, depth: int) -> Filter:
         if isinstance(value, dict):
-            return self._operators(path, value, where, depth)
+            return self._operators(field, value, where, depth)
         if isinstance(value, list):
             return self._fault(where, 'must not be a list; write {"in": [...]} for any of several values')
         if value is None:
             return self._fault(where, 'must not be null; write {"exists": false} for a missing field')
-        return Equals(path, self._scalar(value, where))
+        return self._equals(field, value, where)
 
-    def _operators(self, path: Path, raw: dict[Any, Any], where: str, depth: int) -> Filter:
+    def _operators(self, field: _Field, raw: dict[Any, Any], where: str, depth: int) -> Filter:
         if not raw:
             return self._fault(where, f"has no operator; allowed here: {', '.join(OPERATORS)}")
         if depth >= MAX_DEPTH:
             return self._fault(where, f"is nested more than {MAX_DEPTH} levels deep")
         readers: dict[str, Callable[[Any, str], Filter]] = {
-            "eq": lambda value, at: Equals(path, self._scalar(value, at)),
-            "contains": lambda value, at: Equals(path, self._scalar(value, at)),
-            "ne": lambda value, at: Not(Equals(path, self._scalar(value, at))),
-            "not": lambda value, at: Not(self._field(path, value, at, depth + 1)),
-            "in": lambda value, at: self._one_of(path, value, at),
-            "exists": lambda value, at: self._exists(path, value, at),
+            "eq": lambda value, at: self._equals(field, value, at),
+            "contains": lambda value, at: self._equals(field, value, at),
+            "ne": lambda value, at: Not(self._equals(field, value, at)),
+            "not": lambda value, at: Not(self._condition(field, value, at, depth + 1)),
+            "in": lambda value, at: self._one_of(field, value, at),
+            "exists": lambda value, at: self._exists(field.path, value, at),
         }
         parts: list[Filter] = []
         for name, value in raw.items():
@@ -120,16 +135,33 @@ class _Parser:
                 self._fault(f"{where}.{name}", f"is no operator; allowed here: {', '.join(OPERATORS)}")
         bounds = {name: raw[name] for name in BOUNDS if name in raw}
         if bounds:
-            parts.append(self._between(path, bounds, where))
+            parts.append(self._between(field, bounds, where))
         return _all(parts)
 
-    def _between(self, path: Path, raw: dict[str, Any], where: str) -> Filter:
-        bounds = {name: self._bound(value, f"{where}.{name}") for name, value in raw.items()}
+    def _equals(self, field: _Field, value: Any, where: str) -> Filter:
+        faults = len(self.faults)
+        read = self._scalar(value, where)
+        if field.type is not None and len(self.faults) == faults and not is_of_type(read, field.type):
+            self._fault(where, f"must be {WANTED[field.type]}: {_is_a(field)}")
+        if field.type == "datetime":
+            at = moment(read)
+            return Between(field.path, gte=at, lte=at)
+        return Equals(field.path, read)
+
+    def _between(self, field: _Field, raw: dict[str, Any], where: str) -> Filter:
+        if field.type in ("keyword", "boolean"):
+            for name in raw:
+                self._fault(f"{where}.{name}", f"is for number and datetime fields: {_is_a(field)}")
+            return AllOf(())
+        bounds = {name: self._bound(field, value, f"{where}.{name}") for name, value in raw.items()}
         if len({isinstance(bound, float | int) for bound in bounds.values() if bound is not None}) > 1:
             return self._fault(where, "mixes numbers and datetimes; give bounds of one type")
-        return Between(path, **bounds)
+        return Between(field.path, **bounds)
 
-    def _bound(self, value: Any, where: str) -> Any:
+    def _bound(self, field: _Field, value: Any, where: str) -> Any:
+        if field.type is not None and not is_of_type(value, field.type):
+            self._fault(where, f"must be {WANTED[field.type]}: {_is_a(field)}")
+            return None
         if isinstance(value, str):
             self._count_value(where)
             read = moment(value)
@@ -141,12 +173,15 @@ class _Parser:
             return None
         return self._scalar(value, where)
 
-    def _one_of(self, path: Path, value: Any, where: str) -> Filter:
+    def _one_of(self, field: _Field, value: Any, where: str) -> Filter:
         if not isinstance(value, list) or not value:
             return self._fault(where, f"must be a list of 1 to {MAX_VALUES} values, not {_kind(value)}")
         if len(value) > MAX_VALUES:
             return self._fault(where, f"has {len(value)} values; a filter holds up to {MAX_VALUES}")
-        return OneOf(path, tuple(self._scalar(each, f"{where}.{index}") for index, each in enumerate(value)))
+        parts = [self._equals(field, each, f"{where}.{index}") for index, each in enumerate(value)]
+        if field.type == "datetime":
+            return AnyOf(tuple(parts))
+        return OneOf(field.path, tuple(part.value for part in parts if isinstance(part, Equals)))
 
     def _exists(self, path: Path, value: Any, where: str) -> Filter:
         if not isinstance(value, bool):
@@ -158,7 +193,7 @@ class _Parser:
         if isinstance(value, bool):
             return value
         if isinstance(value, str):
-            if len(value) > MAX_TEXT or not _storable(value):
+            if len(value) > MAX_TEXT or not storable(value):
                 self._fault(where, f"must be text of up to {MAX_TEXT} characters without NUL or lone surrogates")
             return value
         if isinstance(value, int | float):
@@ -173,11 +208,15 @@ class _Parser:
         if self._values == MAX_VALUES + 1:
             self._fault(where, f"is one value too many; a filter holds up to {MAX_VALUES}")
 
-    def _path(self, key: Any, where: str) -> Path:
-        keys = tuple(key.split(".")) if isinstance(key, str) else ()
-        if not keys or len(key) > MAX_PATH or not all(keys) or '"' in key or not _storable(key):
-            self._fault(where, "must be a dotted path of payload keys, without empty parts or double quotes")
-        return keys
+    def _field(self, key: Any, where: str) -> _Field:
+        path = read_path(key)
+        if path is None:
+            self._fault(where, NO_PATH)
+            return _Field((), str(key), None)
+        if self._schema is not None and key not in self._schema:
+            known = ", ".join(f"{name} ({type})" for name, type in sorted(self._schema.items())) or "none"
+            self._fault(where, f"is no field of the collection's payload schema; known fields: {known}")
+        return _Field(path, key, self._schema.get(key) if self._schema else None)
 
     def _fault(self, where: str, message: str) -> Filter:
         self.faults.append(FieldFault(where, message))
@@ -188,8 +227,8 @@ def _all(parts: list[Filter]) -> Filter:
     return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
 
 
-def _storable(text: str) -> bool:
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+def _is_a(field: _Field) -> str:
+    return f"{field.key!r} is a {field.type} field"
 
 
 def _kind(value: Any) -> str:

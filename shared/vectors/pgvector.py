@@ -52,8 +52,8 @@ class PgVectorStore:
         self._index_threshold = index_threshold
         self._vector_type: TypeInfo | None = None
 
-    def create_collection(self, collection: CollectionRef) -> None:
-        """Nothing to do: a collection is the rows that carry its id."""
+    def create_collection(self, collection: CollectionRef, schema: Mapping[str, str] | None = None) -> None:
+        """Nothing to do: a collection is the rows that carry its id, and one index serves the payloads of all."""
 
     def drop_collection(self, collection: CollectionRef) -> None:
         for _ in self.drop_pages(collection):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from shared.errors import ErrorCode, PermanentJobError
+from shared.vectors.filter_nodes import storable
 from shared.vectors.protocol import CollectionRef, Point, Vector
 
 MAX_ID = 512
@@ -34,7 +35,7 @@ def check_point(collection: CollectionRef, point: Point) -> None:
     A write refuses all of its points for one that is bad: whoever wants the others stored calls this for each before.
     The payload is for `payload_json` to check.
     """
-    if not 1 <= len(point.id) <= MAX_ID or not _is_text(point.id):
+    if not 1 <= len(point.id) <= MAX_ID or not storable(point.id):
         raise _invalid(
             f"The item id {point.id[:40]!r} must be 1 to {MAX_ID} characters without NUL or lone surrogates."
         )
@@ -52,7 +53,7 @@ def check_version(id: str, version: int) -> None:
 
 def check_text(id: str, text: str | None) -> None:
     """Raise PermanentJobError (`invalid_input`) for a text of item `id` that a store cannot keep."""
-    if text is not None and not _is_text(text):
+    if text is not None and not storable(text):
         raise _invalid(f"The text of item {id!r} must be without NUL and lone surrogates.")
 
 
@@ -103,10 +104,6 @@ def _json(value: Mapping[str, Any], whose: str) -> str:
     if _ESCAPED_NUL.search(text):
         raise _invalid(f"{whose} holds a NUL character, which cannot be stored.")
     return text
-
-
-def _is_text(text: str) -> bool:
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _invalid(message: str) -> PermanentJobError:

@@ -105,8 +105,10 @@ class VectorStore(Protocol):
     PermanentJobError: `model_mismatch` for a wrong dimension, `invalid_input` for what cannot be stored.
     """
 
-    def create_collection(self, collection: CollectionRef) -> None:
-        """Make room for a collection; nothing happens when it is there."""
+    def create_collection(self, collection: CollectionRef, schema: Mapping[str, str] | None = None) -> None:
+        """Make room for a collection; nothing happens when it is there. `schema`: of its payloads
+        (`payload_schema.py`), for a store that indexes declared fields.
+        """
 
     def drop_collection(self, collection: CollectionRef) -> None:
         """Remove a collection with all its points; nothing happens when it is not there."""

@@ -49,8 +49,8 @@ class QdrantVectorStore:
         self._server = QdrantServer(client, index_payloads=index_payloads)
         self._fencing = fencing
 
-    def create_collection(self, collection: CollectionRef) -> None:
-        self._server.create(collection, {})
+    def create_collection(self, collection: CollectionRef, schema: Mapping[str, str] | None = None) -> None:
+        self._server.create(collection, points_of.payload_indexes(schema or {}))
 
     def drop_collection(self, collection: CollectionRef) -> None:
         self._server.read(lambda: self._server.client.delete_collection(name_of(collection)), missing=False)

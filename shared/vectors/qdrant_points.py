@@ -14,7 +14,7 @@ from qdrant_client import models
 
 from shared.images.fingerprint import Fingerprint
 from shared.vectors.filter_nodes import Filter
-from shared.vectors.filter_qdrant import compile_qdrant
+from shared.vectors.filter_qdrant import compile_qdrant, key_of
 from shared.vectors.protocol import CollectionRef, Hit, Point, StoredPoint, Vector
 from shared.vectors.words import words
 
@@ -31,6 +31,13 @@ INDEXES = {
     PIXEL_HASH: models.PayloadSchemaType.KEYWORD,
 }
 """The payload indexes of every collection, by key."""
+OF_TYPE = {
+    "keyword": models.PayloadSchemaType.KEYWORD,
+    "number": models.PayloadSchemaType.FLOAT,
+    "boolean": models.PayloadSchemaType.BOOL,
+    "datetime": models.PayloadSchemaType.DATETIME,
+}
+"""The index of a field, by the field's type. Filters ask for numbers by ranges, whole ones too."""
 
 
 def point_id(collection: CollectionRef, id: str) -> str:
@@ -51,6 +58,11 @@ def to_qdrant(collection: CollectionRef, point: Point) -> models.PointStruct:
         vector={VECTOR: point.vector.tolist()},
         payload=payload | content_fields(point.payload, point.text) | version_fields(point.version),
     )
+
+
+def payload_indexes(schema: Mapping[str, str]) -> dict[str, models.PayloadSchemaType]:
+    """The payload indexes of declared fields, by key."""
+    return {key_of(("payload", *field.split("."))): OF_TYPE[type] for field, type in schema.items()}
 
 
 def content_fields(payload: Mapping[str, Any], text: str | None) -> dict[str, Any]:

@@ -41,9 +41,14 @@ class QdrantServer:
             self._check_version()
             if not self.client.collection_exists(name):
                 self._create(name, collection.dimension)
-                indexes = {**points_of.INDEXES, **indexes}
+                missing = {**points_of.INDEXES, **indexes}
+            elif indexes:
+                there = self.client.get_collection(name).payload_schema
+                missing = {key: type for key, type in indexes.items() if key not in there}
+            else:
+                return
             if self._index_payloads:
-                for key, type in indexes.items():
+                for key, type in missing.items():
                     self.client.create_payload_index(name, key, field_schema=type)
 
     def read(self, call: Callable[[], T], *, missing: M) -> T | M:

@@ -36,7 +36,7 @@ class MemoryVectorStore:
         self._collections: dict[uuid.UUID, dict[str, StoredPoint]] = {}
         self._deleted: dict[tuple[uuid.UUID, str], int] = {}
 
-    def create_collection(self, collection: CollectionRef) -> None:
+    def create_collection(self, collection: CollectionRef, schema: Mapping[str, str] | None = None) -> None:
         self._collections.setdefault(collection.id, {})
 
     def drop_collection(self, collection: CollectionRef) -> None:
