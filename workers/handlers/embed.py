@@ -11,6 +11,7 @@ from shared.contracts.common import EntryError
 from shared.contracts.embed import Embedding, EmbedInput, EmbedOutput
 from shared.errors import JobError, JobStopped
 from workers.context import JobContext
+from workers.embedding import CachedModel, Prepared, leased
 from workers.handlers.entries import IMAGE_BATCH, TEXT_BATCH, nothing_worked, slices
 from workers.pictures import Wanted
 from workers.runtimes.protocol import EmbeddingRuntime
@@ -24,7 +25,7 @@ Slot = tuple[int, int]
 def handle(inputs: list[EmbedInput], context: JobContext) -> list[EmbedOutput | JobError | JobStopped]:
     """All jobs of a batch name the same model (their batch key says so)."""
     alias = inputs[0].model or context.services.embedders.registry.default_for("embed").alias
-    with context.services.embedders.lease(alias) as model:
+    with leased(context.services, alias) as model:
         texts = dict(_embed_texts(inputs, context, model))
         pictures: dict[Slot, Entry] = {}
         results: dict[int, EmbedOutput | JobError | JobStopped] = {}
@@ -32,7 +33,7 @@ def handle(inputs: list[EmbedInput], context: JobContext) -> list[EmbedOutput | 
         def settle(job: int) -> None:
             own_pictures = [pictures[job, index] for index in range(len(inputs[job].images))]
             own_texts = [texts[job, index] for index in range(len(inputs[job].texts))]
-            results[job] = _output(inputs[job], own_pictures, own_texts, model)
+            results[job] = _output(inputs[job], own_pictures, own_texts, model.model)
             context.settle(job, results[job])
 
         left = [len(input.images) for input in inputs]
@@ -47,9 +48,7 @@ def handle(inputs: list[EmbedInput], context: JobContext) -> list[EmbedOutput | 
         return [results[job] for job in range(len(inputs))]
 
 
-def _embed_pictures(
-    inputs: list[EmbedInput], context: JobContext, model: EmbeddingRuntime
-) -> Iterator[tuple[Slot, Entry]]:
+def _embed_pictures(inputs: list[EmbedInput], context: JobContext, model: CachedModel) -> Iterator[tuple[Slot, Entry]]:
     pictures = context.services.pictures
     wanted = (
         Wanted((job, index), picture, context.jobs[job])
@@ -57,30 +56,28 @@ def _embed_pictures(
         for index, picture in enumerate(input.images)
     )
 
-    def prepare(_: Slot, data: bytes) -> NDArray[np.uint8]:
-        return model.preprocess(pictures.decode(data, min_side=model.decode_hint))
+    def prepare(slot: Slot, data: bytes) -> Prepared:
+        tenant = context.jobs[slot[0]].tenant
+        return model.prepare(tenant, data, lambda: pictures.decode(data, min_side=model.model.decode_hint))
 
     done = [0] * len(inputs)
     for batch in pictures.load(wanted, prepare, batch=IMAGE_BATCH, before_waiting=context.flush):
-        good = [(slot, pixels) for slot, pixels in batch if isinstance(pixels, np.ndarray)]
-        if good:
-            vectors = model.encode_images(np.stack([pixels for _, pixels in good]))
-            yield from zip((slot for slot, _ in good), vectors, strict=True)
-        yield from ((slot, error) for slot, error in batch if not isinstance(error, np.ndarray))
+        good = [(slot, prepared) for slot, prepared in batch if isinstance(prepared, Prepared)]
+        yield from zip((slot for slot, _ in good), model.pictures([prepared for _, prepared in good]), strict=True)
+        yield from ((slot, error) for slot, error in batch if not isinstance(error, Prepared))
         for (job, _), _ in batch:
             done[job] += 1
         for job in {slot[0] for slot, _ in batch}:
             context.jobs[job].progress(done[job] / inputs[job].entries, f"{done[job]} of {inputs[job].entries}")
 
 
-def _embed_texts(
-    inputs: list[EmbedInput], context: JobContext, model: EmbeddingRuntime
-) -> Iterator[tuple[Slot, Entry]]:
+def _embed_texts(inputs: list[EmbedInput], context: JobContext, model: CachedModel) -> Iterator[tuple[Slot, Entry]]:
     texts = [((job, index), text) for job, input in enumerate(inputs) for index, text in enumerate(input.texts)]
     for part in slices(texts, TEXT_BATCH):
-        prompts = [text for _, text in part]
-        yield from zip((slot for slot, _ in part), model.encode_texts(prompts), strict=True)
-        for ((job, index), _), cut in zip(part, model.truncated(prompts), strict=True):
+        owned = [(context.jobs[job].tenant, text) for (job, _), text in part]
+        yield from zip((slot for slot, _ in part), model.texts(owned), strict=True)
+        cuts = model.model.truncated([text for _, text in part])
+        for ((job, index), _), cut in zip(part, cuts, strict=True):
             if cut:
                 context.jobs[job].log(f"texts.{index} is longer than the model reads; only its beginning was embedded.")
 

@@ -5,6 +5,7 @@ from shared.errors import JobError, JobStopped
 from workers.context import JobContext
 from workers.handlers.searching import results
 from workers.handlers.searching.embedding import embed_pictures, embed_texts
+from workers.handlers.searching.keeping import Keeping
 from workers.handlers.searching.queries import Query, Vector, mix, open_query
 from workers.handlers.searching.ranking import Ranking, best_cosine, rank
 from workers.handlers.searching.relevance import relevances
@@ -18,24 +19,33 @@ def handle(inputs: list[SearchInput], context: JobContext) -> list[Answer]:
     Queries without a picture are answered first: they do not wait for another one's picture to be fetched.
     """
     answers: dict[int, Answer] = {}
+    keeping = Keeping(context)
 
     def settle(position: int, found: Answer) -> None:
         answers[position] = found
         context.settle(position, found)
 
+    def settle_query(position: int) -> None:
+        found = answer(queries[position], context)
+        keeping.add(queries[position], found)
+        settle(position, found)
+
     queries: dict[int, Query] = {}
     for position, input in enumerate(inputs):
         try:
-            queries[position] = open_query(input, context.jobs[position], context)
+            query = queries[position] = open_query(input, context.jobs[position], context)
+            query.key = keeping.key(query)
         except JobError as error:
             settle(position, error)
     embed_texts(queries.values(), context)
     waiting = {key: query for key, query in queries.items() if query.has_pictures and query.error is None}
-    for position, query in queries.items():
-        if position not in waiting:
-            settle(position, answer(query, context))
+    with keeping:
+        for position in queries:
+            if position not in waiting:
+                settle_query(position)
     for position in embed_pictures(waiting, context):
-        settle(position, answer(queries[position], context))
+        with keeping:
+            settle_query(position)
     return [answers[position] for position in range(len(inputs))]
 
 

@@ -4,15 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from shared.errors import PermanentJobError
 from workers.context import JobContext
+from workers.embedding import CachedModel, Prepared, leased
 from workers.handlers.entries import IMAGE_BATCH, TEXT_BATCH, slices
 from workers.handlers.searching.queries import Part, Query
 from workers.pictures import Wanted
-from workers.runtimes.protocol import EmbeddingRuntime
 
 K = TypeVar("K")
 Slot = tuple[int, int]
@@ -24,19 +21,21 @@ def embed_texts(queries: Iterable[Query], context: JobContext) -> None:
     wanted = [(query, part) for query in queries for part in query.parts if part.asked.text is not None]
     for alias, group in _grouped((query.collection.model, (query, part)) for query, part in wanted).items():
         try:
-            with context.services.embedders.lease(alias) as model:
+            with leased(context.services, alias) as model:
                 _embed_texts(group, model)
         except PermanentJobError as error:
             for query, _ in group:
                 query.error = error
 
 
-def _embed_texts(wanted: list[tuple[Query, Part]], model: EmbeddingRuntime) -> None:
+def _embed_texts(wanted: list[tuple[Query, Part]], model: CachedModel) -> None:
     for some in slices(wanted, TEXT_BATCH):
-        texts = [part.asked.text or "" for _, part in some]
-        for (query, part), vector, cut in zip(some, model.encode_texts(texts), model.truncated(texts), strict=True):
+        texts = [(query.job.tenant, part.asked.text or "") for query, part in some]
+        cuts = model.model.truncated([text for _, text in texts])
+        for (query, part), vector, cut in zip(some, model.texts(texts), cuts, strict=True):
             part.vector = vector
             if cut:
+                query.remarked = True
                 query.job.log(f"{part.path} is longer than the model reads; only its beginning was searched for.")
 
 
@@ -47,7 +46,7 @@ def embed_pictures(queries: dict[int, Query], context: JobContext) -> Iterator[i
     for alias, keys in _grouped((query.collection.model, key) for key, query in queries.items()).items():
         told: set[int] = set()
         try:
-            with context.services.embedders.lease(alias) as model:
+            with leased(context.services, alias) as model:
                 for key in _embed_pictures({key: queries[key] for key in keys}, model, context):
                     told.add(key)
                     yield key
@@ -58,7 +57,7 @@ def embed_pictures(queries: dict[int, Query], context: JobContext) -> Iterator[i
                     yield key
 
 
-def _embed_pictures(queries: dict[int, Query], model: EmbeddingRuntime, context: JobContext) -> Iterator[int]:
+def _embed_pictures(queries: dict[int, Query], model: CachedModel, context: JobContext) -> Iterator[int]:
     pictures = context.services.pictures
     wanted = [
         Wanted((key, index), part.asked.image, query.job)
@@ -68,17 +67,18 @@ def _embed_pictures(queries: dict[int, Query], model: EmbeddingRuntime, context:
     ]
     left = Counter(one.key[0] for one in wanted)
 
-    def prepare(_: Slot, data: bytes) -> NDArray[np.uint8]:
-        return model.preprocess(pictures.decode(data, min_side=model.decode_hint))
+    def prepare(slot: Slot, data: bytes) -> Prepared:
+        tenant = queries[slot[0]].job.tenant
+        return model.prepare(tenant, data, lambda: pictures.decode(data, min_side=model.model.decode_hint))
 
     for batch in pictures.load(wanted, prepare, batch=IMAGE_BATCH, before_waiting=context.flush):
-        good = [(slot, pixels) for slot, pixels in batch if isinstance(pixels, np.ndarray)]
-        vectors = model.encode_images(np.stack([pixels for _, pixels in good])) if good else ()
+        good = [(slot, prepared) for slot, prepared in batch if isinstance(prepared, Prepared)]
+        vectors = model.pictures([prepared for _, prepared in good])
         for ((key, index), _), vector in zip(good, vectors, strict=True):
             queries[key].parts[index].vector = vector
         for (key, _), result in batch:
             left[key] -= 1
-            if queries[key].error is None and not isinstance(result, np.ndarray):
+            if queries[key].error is None and not isinstance(result, Prepared):
                 queries[key].error = result
                 yield key
             elif queries[key].error is None and left[key] == 0:

@@ -39,6 +39,10 @@ class Query:
     filter: Filter | None = None
     parts: list[Part] = field(default_factory=list)
     error: JobError | JobStopped | None = None
+    key: str | None = None
+    """Under which its result is kept in the cache; None: it is not."""
+    remarked: bool = False
+    """Its job's log says something of how it was answered."""
 
     @property
     def has_pictures(self) -> bool:
@@ -95,7 +99,7 @@ def _filter_of(input: SearchInput, collection: CollectionRow) -> Filter | None:
     if input.filter is None:
         return None
     try:
-        return parse(input.filter)
+        return parse(input.filter, schema=collection.payload_schema)
     except InvalidInput as error:
         faults = "; ".join(f"{fault.path} {fault.message}" for fault in error.faults[:5])
         raise PermanentJobError(ErrorCode.INVALID_INPUT, f"{error.message} {faults}".strip()) from None

@@ -47,7 +47,7 @@ def test_pictures_come_first_then_texts_each_in_its_order() -> None:
 
 def test_jobs_of_a_batch_share_forward_passes() -> None:
     room = Room()
-    outputs = embed(room, *({"images": [inline(png("red", shade))], "texts": ["x"]} for shade in range(20)))
+    outputs = embed(room, *({"images": [inline(png("red", shade))], "texts": [f"x{shade}"]} for shade in range(20)))
     assert all(isinstance(output, EmbedOutput) for output in outputs)
     assert sum(room.model.image_batches) == 20
     assert len(room.model.image_batches) < 10
