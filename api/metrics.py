@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from shared.contracts.registry import QUEUES
 from shared.database.asynchronous import Database
@@ -37,6 +37,9 @@ class Metrics:
         self._oldest = _gauge(self.registry, "darkroom_queue_oldest_seconds", "Age of the first ready job", "queue")
         self._running = _gauge(self.registry, "darkroom_queue_running", "Jobs that are running", "queue")
         self._paused = _gauge(self.registry, "darkroom_queue_paused", "1 when nothing is claimed from it", "queue")
+        self._lookups = Counter(
+            "darkroom_cache_lookups", "Searches looked for in the cache", ("answer",), registry=self.registry
+        )
         self._children: dict[tuple[str, str, int], Histogram] = {}
         self._read_at = {"queues": -ENDED_SECONDS, "ended": -ENDED_SECONDS}
         self._lock = asyncio.Lock()
@@ -47,6 +50,10 @@ class Metrics:
         if child is None:
             child = self._children[key] = self._requests.labels(method, route, str(status))
         child.observe(seconds)
+
+    def looked_up(self, answer: str) -> None:
+        """`answer`: hit, miss or away."""
+        self._lookups.labels(answer).inc()
 
     async def render(self, database: Database) -> bytes:
         """The text of `/metrics`. With Postgres away it shows what it saw last."""
