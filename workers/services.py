@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import psycopg
 import structlog
 
-from shared import collections, loaded_models
+from shared import loaded_models
 from shared.cache.clients import Cache, EntryCache, NoCache
 from shared.collections import CollectionRow
 from shared.contracts.common import Contract
@@ -28,6 +28,7 @@ from shared.vectors.opening import open_vectors
 from shared.vectors.protocol import VectorStore
 from workers import memory
 from workers.collection_samples import CollectionSamples
+from workers.collections import Collections, PooledCollections
 from workers.files import StoredFiles
 from workers.labels import LabelCache
 from workers.pictures import PictureLoader
@@ -49,14 +50,6 @@ class Embedders(Protocol):
         """What tells the model's weights from others that the alias may stand for. Everybody knows of them when this
         returns, so nobody finds what was made with others any more. Raises psycopg.Error when Postgres is away.
         """
-
-
-class Collections(Protocol):
-    """The tenants' collections."""
-
-    def find(self, tenant: str, name: str) -> CollectionRow | None: ...
-
-    def ensure(self, tenant: str, name: str, *, model: str, dimension: int) -> CollectionRow: ...
 
 
 class Outputs(Protocol):
@@ -150,22 +143,6 @@ class CachedEmbedders:
             return load_embedding(spec, compute)
 
         return ModelCache(load, self._settings.model_memory_bytes)
-
-
-class PooledCollections:
-    """Collections in Postgres, a connection of the pool at a time."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    def find(self, tenant: str, name: str) -> CollectionRow | None:
-        return retry_once(self._pool, lambda connection: collections.find(connection, tenant, name))
-
-    def ensure(self, tenant: str, name: str, *, model: str, dimension: int) -> CollectionRow:
-        return retry_once(
-            self._pool,
-            lambda connection: collections.ensure(connection, tenant, name, model=model, dimension=dimension),
-        )
 
 
 class StoredOutputs:

@@ -95,7 +95,13 @@ class JobKind(Generic[I, O]):
     max_timeout: float = 3600.0
     uses_model: bool = False
     """Whether the input has a `model` that falls back to the registry's default for the kind."""
+    reads_text: bool = False
+    """Whether that model has to read texts as well as pictures."""
     pictures: Callable[[I], list[tuple[str, PictureFields]]] = lambda _: []
     """Every picture of an input with its path, for the API to check and store."""
     example: dict[str, Any] = field(default_factory=dict)
     """An input for the OpenAPI document."""
+    internal: bool = False
+    """A request of its own submits it: it is followed as any other, but in neither `POST /v1/<name>` nor a batch."""
+    cancelable: bool = True
+    """Whether its owner may cancel it; False where that would leave something half done."""

@@ -2,7 +2,7 @@
 
 import itertools
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,7 +20,8 @@ from shared.jobs.lifecycle import ClaimedJob
 from shared.model_registry import ModelRegistry
 from shared.roots import Roots
 from shared.tagging import KnownFile, SameFile, TaggedFile, Tagging
-from shared.vectors.protocol import CollectionRef
+from shared.vectors.fencing import collection_gone
+from shared.vectors.protocol import CollectionRef, Fence
 from tests.fakes.models import FakeEmbedder, fake_spec
 from tests.fakes.vectors import MemoryVectorStore
 from workers.context import JobContext, JobHandle
@@ -70,13 +71,57 @@ class MemoryFiles:
 
 
 @dataclass
+class LockedRow:
+    """A row that nobody else has."""
+
+    collections: "MemoryCollections"
+    row: CollectionRow
+
+    def replace_vectors(self, vectors: CollectionRef, model: str) -> None:
+        changed = replace(self.row, model=model, dimension=vectors.dimension, vectors_id=vectors.id)
+        self.collections.rows[self.row.tenant, self.row.name] = replace(changed, version=self.row.version + 1)
+        self.collections.removals[self.row.ref] = 600.0
+
+
+@dataclass
 class MemoryCollections:
-    """The collections table."""
+    """The collections table. What was deleted has its row in `gone`; `files` are the kept ones (collection, item)."""
 
     rows: dict[tuple[str, str], CollectionRow] = field(default_factory=dict)
+    gone: dict[uuid.UUID, CollectionRow] = field(default_factory=dict)
+    files: dict[tuple[uuid.UUID, str], str] = field(default_factory=dict)
+    removals: dict[CollectionRef, float] = field(default_factory=dict)
 
     def find(self, tenant: str, name: str) -> CollectionRow | None:
         return self.rows.get((tenant, name))
+
+    def get(self, collection_id: uuid.UUID) -> CollectionRow | None:
+        return next((row for row in self.rows.values() if row.id == collection_id), None)
+
+    def keep_files(self, collection_id: uuid.UUID, files: Mapping[str, str]) -> None:
+        self.files.update({(collection_id, item): file for item, file in files.items()})
+
+    def deleted(self, collection_id: uuid.UUID) -> CollectionRow | None:
+        return self.gone.get(collection_id)
+
+    def forget_files(self, collection_id: uuid.UUID) -> bool:
+        mine = [key for key in self.files if key[0] == collection_id]
+        for key in mine:
+            del self.files[key]
+        return bool(mine)
+
+    def erase(self, collection_id: uuid.UUID) -> None:
+        self.gone.pop(collection_id, None)
+
+    def remove_later(self, vectors: CollectionRef, *, in_seconds: float) -> None:
+        self.removals[vectors] = in_seconds
+
+    @contextmanager
+    def locked(self, collection_id: uuid.UUID, fence: Fence) -> Iterator[LockedRow]:
+        row = self.get(collection_id)
+        if row is None:
+            raise collection_gone()
+        yield LockedRow(self, row)
 
     def ensure(self, tenant: str, name: str, *, model: str, dimension: int) -> CollectionRow:
         row = CollectionRow(uuid.uuid4(), tenant, name, model, dimension, 0, vectors_id=uuid.uuid4())

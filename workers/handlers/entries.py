@@ -13,6 +13,8 @@ from shared.errors import JobError, PermanentJobError, RetryableJobError
 IMAGE_BATCH = 32
 """Pictures in a forward pass. On a CPU more gains nothing (measured: `make bench`)."""
 TEXT_BATCH = 128
+_POINTS = 2
+"""Moves when points hold more than before: items indexed until then count as changed, and are made anew."""
 
 T = TypeVar("T")
 
@@ -28,7 +30,7 @@ def content_hash(model: str, picture_hash: str, text: str | None, payload: Mappi
     Args:
         picture_hash: `shared.images.hashing.file_hash` of the picture.
     """
-    made_from = [model, picture_hash, text, payload]
+    made_from = [_POINTS, model, picture_hash, text, payload]
     return hashlib.sha256(orjson.dumps(made_from, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

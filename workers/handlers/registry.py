@@ -10,7 +10,10 @@ MODULES = {
     "embed": "workers.handlers.embed",
     "index": "workers.handlers.index",
     "search": "workers.handlers.search",
+    "tag": "workers.handlers.tag",
     "noop": "workers.handlers.noop",
+    "delete_collection": "workers.handlers.delete_collection",
+    "reembed": "workers.handlers.reembed",
 }
 
 
