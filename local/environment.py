@@ -1,11 +1,14 @@
 """The environment of the stack's processes: computed here, unless the user set a variable already."""
 
 import ipaddress
+import json
 import os
 from collections.abc import Mapping
 
 from local.home import Home, Secrets
 from local.settings import REPOSITORY, StackSettings
+
+CATALOGUE = REPOSITORY / "models" / "catalogue" / "pictures"
 
 
 def stack_environment(
@@ -23,6 +26,7 @@ def stack_environment(
         "DARKROOM_HOST": "127.0.0.1",
         "DARKROOM_SECRET_KEY": secrets.secret_key,
         "DARKROOM_STORAGE_URL": home.storage.as_uri(),
+        "DARKROOM_IMAGE_ROOTS": json.dumps({"catalogue": str(CATALOGUE)}),
         "DARKROOM_ANONYMOUS_ACCESS": "true" if is_loopback(settings.host) else "false",
     }
     fixed = {

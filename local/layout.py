@@ -52,11 +52,11 @@ def workers(*, cores: int, has_gpu: bool) -> list[Worker]:
     if has_gpu:
         return [
             Worker("search", ("search",), 1, spawn=True),
-            Worker("gpu", ("embed", "index", "noop", "clip_batch"), 1, spawn=True),
+            Worker("gpu", ("embed", "index", "tag", "noop", "clip_batch"), 1, spawn=True),
         ]
     return [
         Worker("search", ("search",), 1),
-        Worker("cpu", ("embed", "index", "noop"), max(1, min(cores, MOST_CPU_PROCESSES))),
+        Worker("cpu", ("embed", "index", "tag", "noop"), max(1, min(cores, MOST_CPU_PROCESSES))),
         Worker("batch", ("clip_batch",), 1),
     ]
 

@@ -58,11 +58,13 @@ class LabelVectors:
 
 
 class LabelCache:
-    """Label vectors of one worker process, made once a model, labels and templates; least recently used go first."""
+    """Label vectors of one worker process, made once a tenant, weights, labels and templates; least recently used go
+    first. Of a tenant, for how soon an answer comes would tell another one that the labels were there already.
+    """
 
     def __init__(self, budget_bytes: int = BUDGET_BYTES) -> None:
         self._budget = budget_bytes
-        self._kept: OrderedDict[tuple[str, tuple[str, ...], tuple[str, ...]], LabelVectors] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, tuple[str, ...], tuple[str, ...]], LabelVectors] = OrderedDict()
 
     def get(
         self,
@@ -70,16 +72,19 @@ class LabelCache:
         labels: Sequence[str],
         templates: Sequence[str],
         *,
+        tenant: str,
+        weights: str,
         encode: Callable[[Sequence[str]], Vectors],
         checkpoint: Callable[[], None] = lambda: None,
     ) -> LabelVectors:
         """The vectors of `labels`: each the mean of its prompts' vectors, brought back to unit length.
 
         Args:
+            weights: what tells the model's weights from others.
             encode: texts to unit rows, up to PROMPT_BATCH at a time.
             checkpoint: called before each batch; what it raises ends the work.
         """
-        key = (model.spec.alias, tuple(labels), tuple(templates))
+        key = (tenant, weights, tuple(labels), tuple(templates))
         made = self._kept.pop(key, None) or _make(model, labels, templates, encode, checkpoint)
         if made.bytes <= self._budget:
             self._kept[key] = made

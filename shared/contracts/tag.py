@@ -144,6 +144,7 @@ TAG = JobKind(
     default_timeout=3_600,
     max_timeout=86_400,
     uses_model=True,
+    reads_text=True,
     pictures=_pictures,
     example={"images": ["https://example.com/cat.jpg"], "labels": ["cat", "dog", "car"], "top_k": 2},
 )

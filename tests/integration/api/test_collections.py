@@ -134,6 +134,6 @@ async def test_a_submission_that_names_another_model_is_a_conflict(
 async def test_models_are_listed(client: httpx.AsyncClient) -> None:
     listed = (await client.get("/v1/models")).json()["data"]
     starter = next(model for model in listed if model["alias"] == "starter-clip")
-    assert (starter["dimension"], starter["default_for"]) == (256, ["embed", "index", "search"])
+    assert (starter["dimension"], starter["default_for"]) == (256, ["embed", "index", "search", "tag"])
     assert (await client.get("/v1/models/starter-clip")).json() == starter
     problem(await client.get("/v1/models/none"), 404, "not_found")

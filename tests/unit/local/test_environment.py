@@ -26,6 +26,7 @@ def test_defaults(tmp_path: Path) -> None:
         "DARKROOM_EMBEDDED": "true",
         "DARKROOM_HOME": str(tmp_path),
         "DARKROOM_HOST": "127.0.0.1",
+        "DARKROOM_IMAGE_ROOTS": f'{{"catalogue": "{REPOSITORY}/models/catalogue/pictures"}}',
         "DARKROOM_MODELS_FILE": str(REPOSITORY / "models.toml"),
         "DARKROOM_PORT": "8123",
         "DARKROOM_REDIS_URL": "redis://r",

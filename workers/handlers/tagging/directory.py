@@ -18,6 +18,7 @@ from shared.tagging import KnownFile, SameFile, TaggedFile, Tagging
 from workers import directories
 from workers.context import JobContext, JobHandle, Result
 from workers.directories import BadFile, FoundFile, LocalPicture
+from workers.embedding import CachedModel
 from workers.handlers.entries import IMAGE_BATCH, nothing_worked
 from workers.handlers.tagging.pictures import failure
 from workers.handlers.tagging.recipes import Prepared, Recipe, Tags, embed, prepare
@@ -108,7 +109,7 @@ class _Run:
         self.rows, self.same, self.written_at = [], [], time.monotonic()
 
 
-def tag_directory(input: TagInput, job: JobHandle, context: JobContext, model: EmbeddingRuntime) -> Result:
+def tag_directory(input: TagInput, job: JobHandle, context: JobContext, model: CachedModel) -> Result:
     """Raises JobStopped; what was tagged until then is written first."""
     assert input.directory is not None
     directory = context.services.roots.open(job.tenant, input.directory)
@@ -119,7 +120,7 @@ def tag_directory(input: TagInput, job: JobHandle, context: JobContext, model: E
     )
     run = _Run(input, directory, recipe, job, context.services.tags, total)
     try:
-        _tag_files(run, context, model)
+        _tag_files(run, context, model.model)
     except LeaseLost:
         raise
     except JobStopped:

@@ -11,6 +11,7 @@ from shared.errors import JobError, JobStopped
 from shared.faults import fault_point
 from shared.tagging import TaggedFile, Tagging
 from workers.context import JobContext, JobHandle, Result
+from workers.embedding import CachedModel
 from workers.handlers.entries import IMAGE_BATCH, nothing_worked
 from workers.handlers.tagging.recipes import Prepared, Recipe, Tags, embed, prepare
 from workers.pictures import Wanted
@@ -51,7 +52,7 @@ class _Run:
         self.job.progress(len(self.entries) / total, f"{len(self.entries)} of {total}")
 
 
-def tag_pictures(inputs: list[TagInput], context: JobContext, model: EmbeddingRuntime) -> list[Result]:
+def tag_pictures(inputs: list[TagInput], context: JobContext, model: CachedModel) -> list[Result]:
     """All jobs use `model`. Each is settled as soon as its last picture is through."""
     results: dict[int, Result] = {}
     runs: dict[int, _Run] = {}
@@ -62,7 +63,7 @@ def tag_pictures(inputs: list[TagInput], context: JobContext, model: EmbeddingRu
         except (JobError, JobStopped) as error:
             results[position] = error
             context.settle(position, error)
-    for position in _tag(runs, model, context):
+    for position in _tag(runs, model.model, context):
         results[position] = _result(runs[position], context)
         context.settle(position, results[position])
     return [results[position] for position in range(len(inputs))]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shared.contracts.tag import TagInput
 from shared.images.hashing import file_hash
 from workers.context import JobContext, JobHandle
+from workers.embedding import CachedModel
 from workers.labels import LabelVectors
 from workers.pictures import PictureLoader
 from workers.runtimes.protocol import EmbeddingRuntime, Vectors
@@ -37,14 +38,22 @@ class Recipe:
     """The same for jobs that would give every picture the same tags."""
 
     @classmethod
-    def of(cls, input: TagInput, job: JobHandle, model: EmbeddingRuntime, context: JobContext) -> Self:
+    def of(cls, input: TagInput, job: JobHandle, model: CachedModel, context: JobContext) -> Self:
         """Raises JobStopped, and JobError (`model_mismatch`) for a model that reads no text."""
+        alias = model.model.spec.alias
+        weights = context.services.embedders.weights(alias)
         labels = context.services.labels.get(
-            model, input.labels, input.template, encode=model.encode_texts, checkpoint=job.raise_if_stopped
+            model.model,
+            input.labels,
+            input.template,
+            tenant=job.tenant,
+            weights=weights,
+            encode=lambda prompts: model.texts([(job.tenant, prompt) for prompt in prompts]),
+            checkpoint=job.raise_if_stopped,
         )
-        made_from = [model.spec.alias, input.labels, input.template, input.best, input.min_score, input.multi_label]
+        made_from = [alias, weights, input.labels, input.template, input.best, input.min_score, input.multi_label]
         digest = hashlib.sha256(orjson.dumps(made_from)).hexdigest()
-        return cls(model.spec.alias, labels, input.best, input.min_score, input.multi_label, digest)
+        return cls(alias, labels, input.best, input.min_score, input.multi_label, digest)
 
     def tags(self, pictures: Vectors) -> list[Tags]:
         """The tags of pictures `(n, d)`; equal scores stand in the order of the labels."""
