@@ -1,5 +1,6 @@
 """Checks of a draft that need no other part of the system but the model registry: limits, models, filters, URLs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -7,7 +8,7 @@ import orjson
 from api.intake.drafts import Draft
 from api.intake.faults import Faults
 from shared.contracts.index import MAX_PAYLOAD_BYTES
-from shared.errors import ConfigurationError, ErrorCode, InvalidInput, PermanentJobError
+from shared.errors import ConfigurationError, Conflict, ErrorCode, InvalidInput, PermanentJobError
 from shared.images.fetch import FetchPolicy, check_url
 from shared.model_registry import ModelRegistry, ModelUnknown
 from shared.vectors import filters
@@ -27,6 +28,23 @@ def check_draft(draft: Draft, registry: ModelRegistry, policy: FetchPolicy, faul
                 check_url(picture.url, policy)
             except PermanentJobError as error:
                 faults.add(draft.path(path), error.message, error.code)
+
+
+def check_against_collection(draft: Draft, model: str, schema: Mapping[str, str] | None, faults: Faults) -> None:
+    """Add what contradicts the collection that a draft names, as it is now; the worker looks again."""
+    name, asked, raw = draft.get("collection"), draft.get("model"), draft.get("filter")
+    if asked and asked != model:
+        faults.conflict = Conflict(
+            f"{draft.path('model')}: the collection {name!r} was made with the model {model!r}, not {asked!r}. Leave "
+            "`model` out, or use another collection.",
+            code=ErrorCode.MODEL_MISMATCH,
+        )
+    if raw is not None and schema is not None:
+        told = set(faults.found)  # what is wrong without any schema
+        try:
+            filters.parse(raw, draft.path("filter"), schema)
+        except InvalidInput as error:
+            faults.extend(fault for fault in error.faults if fault not in told)
 
 
 def _check_timeout(draft: Draft, faults: Faults) -> None:

@@ -15,8 +15,8 @@ from shared.contracts.jobs import MAX_BATCH_JOBS, EnvelopeFields
 from shared.errors import FieldFault, InvalidInput
 
 MAX_BATCH_ENTRIES = 20_000
-"""Pictures, texts and items of all jobs of one batch: each costs time to check, and somebody waits for the answer."""
-_ENTRIES = ("images", "texts", "items")
+"""Pictures, texts, items and query parts of all jobs of one batch: each costs time to check, and somebody waits."""
+_ENTRIES = ("images", "texts", "items", "query")
 
 Kinds = Mapping[str, JobKind[Any, Any]]
 
@@ -95,7 +95,10 @@ def _refuse_too_many_entries(jobs: list[Any]) -> None:
     inputs = [entry["input"] for entry in jobs if isinstance(entry, dict) and isinstance(entry.get("input"), dict)]
     entries = sum(len(input[name]) for input in inputs for name in _ENTRIES if isinstance(input.get(name), list))
     if entries > MAX_BATCH_ENTRIES:
-        message = f"hold {entries} images, texts and items in all; a batch may have {MAX_BATCH_ENTRIES}: send several"
+        message = (
+            f"hold {entries} images, texts, items and query parts in all; a batch may have {MAX_BATCH_ENTRIES}: send "
+            "several"
+        )
         raise InvalidInput("The request is not valid.", faults=(FieldFault("jobs", message),))
 
 

@@ -10,14 +10,13 @@ import orjson
 from api.auth import Caller
 from api.body import parse_json
 from api.intake.aside import Aside
-from api.intake.checks import check_draft
+from api.intake.checks import check_against_collection, check_draft
 from api.intake.drafts import Draft, request_hash, to_json
 from api.intake.faults import Faults
 from api.intake.pictures import read_inline, store
 from shared import files
 from shared.contracts.jobs import PRIORITIES
 from shared.database.asynchronous import Database
-from shared.errors import Conflict, ErrorCode
 from shared.images.decode import DecodeLimits
 from shared.images.fetch import FetchPolicy
 from shared.jobs.submission import NewJob, new_id
@@ -26,7 +25,9 @@ from shared.settings import ApiSettings
 from shared.storage import Storage
 
 Understand = Callable[[Any], list[Draft]]
-_MODELS = "SELECT name, model FROM collections WHERE tenant = $1 AND name = ANY($2::text[]) AND deleted_at IS NULL"
+_COLLECTIONS = """
+SELECT name, model, payload_schema FROM collections WHERE tenant = $1 AND name = ANY($2::text[]) AND deleted_at IS NULL
+"""
 
 WRITERS = 16
 """Threads that put pictures into storage, for all requests together."""
@@ -90,21 +91,19 @@ class Intake:
 
     async def _check_collections(self, caller: Caller, drafts: Sequence[Draft], faults: Faults) -> None:
         named = [
-            (draft, name, model)
+            (draft, name)
             for draft in drafts
-            if (name := draft.get("collection")) and (model := draft.get("model"))
+            if (name := draft.get("collection")) and (draft.get("model") or draft.get("filter"))
         ]
         if not named:
             return
-        rows = await self._database.fetch(_MODELS, caller.tenant, sorted({name for _, name, _ in named}))
+        rows = await self._database.fetch(_COLLECTIONS, caller.tenant, sorted({name for _, name in named}))
+        schemas = {row["name"]: row["payload_schema"] for row in rows}
         models = {row["name"]: row["model"] for row in rows}
-        for draft, name, model in named:
-            if models.get(name, model) != model:
-                faults.conflict = Conflict(
-                    f"{draft.path('model')}: the collection {name!r} was made with the model {models[name]!r}, not "
-                    f"{model!r}. Leave `model` out, or use another collection.",
-                    code=ErrorCode.MODEL_MISMATCH,
-                )
+        for draft, name in named:
+            if name in models:
+                schema = None if schemas[name] is None else orjson.loads(schemas[name])
+                check_against_collection(draft, models[name], schema, faults)
 
     async def _check_files(self, caller: Caller, drafts: Sequence[Draft], faults: Faults) -> None:
         named = [
