@@ -1,6 +1,6 @@
 """`index`: items with a picture each into a collection, ready to be searched."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
@@ -33,6 +33,9 @@ class IndexInput(Contract):
     items: Annotated[list[IndexItem], Field(min_length=1, max_length=MAX_ITEMS)]
     model: Alias | None = None
     """The collection's own model when absent; for a new collection the default one."""
+    on_duplicate: Literal["allow", "flag", "skip"] = "allow"
+    """What becomes of exact copies of another item of the collection, or of an earlier one of this job: `flag` indexes
+    and lists them, `skip` only lists them."""
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> "IndexInput":
@@ -50,11 +53,21 @@ class FailedItem(Contract):
     message: str
 
 
+class DuplicateItem(Contract):
+    id: str
+    of: str
+    """The item that has the same picture."""
+
+
 class IndexOutput(Contract):
     indexed: int
     skipped: int
     """Unchanged since they were last indexed: same picture, text and payload."""
     failed: list[FailedItem]
+    duplicates: list[DuplicateItem] = []
+    """Exact copies, in the order of the items; always empty when `on_duplicate` is `allow`."""
+    duplicates_skipped: int = 0
+    """Those that were not indexed since `on_duplicate` is `skip`."""
 
 
 def _pictures(input: IndexInput) -> list[tuple[str, PictureFields]]:

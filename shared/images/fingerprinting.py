@@ -31,7 +31,7 @@ def _cosines() -> NDArray[np.float32]:
     frequency, position = np.mgrid[0:_LOW, 0:_SIDE]
     rows = np.cos(np.pi * (2 * position + 1) * frequency / (2 * _SIDE)) * np.sqrt(2 / _SIDE)
     rows[0] /= np.sqrt(2)
-    return rows.astype(np.float32)
+    return np.asarray(rows, dtype=np.float32)
 
 
 _COSINES = _cosines()
