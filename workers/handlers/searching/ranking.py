@@ -106,6 +106,7 @@ def fused(by_vector: list[str], by_text: list[str]) -> list[tuple[str, float]]:
 def _looked_for(query: Query) -> list[str]:
     found = words(query.input.text_match or "")
     if len(found) > MAX_WORDS:
+        query.remarked = True
         query.job.log(f"text_match has {len(found)} words; only the first {MAX_WORDS} were looked for.")
     return found[:MAX_WORDS]
 
