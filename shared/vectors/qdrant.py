@@ -43,11 +43,19 @@ def open_qdrant(settings: Settings, pool: Pool) -> "QdrantVectorStore":
 
 
 class QdrantVectorStore:
-    """See `VectorStore`. `index_payloads`: whether payload indexes are made."""
+    """See `VectorStore`. `index_payloads`: whether payload indexes are made; `max_candidates`: `MAX_CANDIDATES`."""
 
-    def __init__(self, client: QdrantClient, fencing: Fencing, *, index_payloads: bool = True) -> None:
+    def __init__(
+        self,
+        client: QdrantClient,
+        fencing: Fencing,
+        *,
+        index_payloads: bool = True,
+        max_candidates: int = MAX_CANDIDATES,
+    ) -> None:
         self._server = QdrantServer(client, index_payloads=index_payloads)
         self._fencing = fencing
+        self._max_candidates = max_candidates
 
     def create_collection(self, collection: CollectionRef, schema: Mapping[str, str] | None = None) -> None:
         self._server.create(collection, points_of.payload_indexes(schema or {}))
@@ -267,7 +275,7 @@ class QdrantVectorStore:
         self, collection: CollectionRef, words: Sequence[str], wanted: models.Filter
     ) -> Iterator[tuple[str, list[str]]]:
         """Up to `MAX_CANDIDATES` wanted items (id, words) that have one of `words`: those with the first one first."""
-        left = MAX_CANDIDATES
+        left = self._max_candidates
         for position, word in enumerate(words):
             seen: list[models.Condition] = [points_of.with_word(earlier) for earlier in words[:position]]
             fresh = models.Filter(must=[wanted, points_of.with_word(word)], must_not=seen)

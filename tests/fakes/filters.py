@@ -66,3 +66,91 @@ filters = st.recursive(
     max_leaves=4,
 )
 """Filters as they come over the wire, all of them valid."""
+
+VALUES: dict[str, tuple[Any, ...]] = {
+    "keyword": ("", "x", "X", "1", "true", "2026-01-31", "naïve", "'; --", "靴"),
+    "number": (0, 1, -1, 1.0, 1.5, 0.1, -0.0, 2**53 - 1, 1e-300),
+    "boolean": (True, False),
+    "datetime": (*MOMENTS, "2026-01-31 00:00:00", "2026-01-31T01:00:00+01:00", "2026-01-31T00:00", "9999-12-31"),
+}
+"""Values of each type of a payload schema, some of them equal in different spellings."""
+
+
+def _typed(type: str) -> st.SearchStrategy[Any]:
+    return st.sampled_from(VALUES[type])
+
+
+schemas = st.dictionaries(st.sampled_from(["a", "b", "c d", "é", "o.a", "o.c d"]), st.sampled_from(sorted(VALUES)))
+"""Payload schemas, of nested fields too."""
+
+
+@st.composite
+def typed_payloads(draw: st.DrawFn, schema: dict[str, str]) -> dict[str, Any]:
+    """A payload that fits a schema: fields are missing, null, a value, or a list of values."""
+    payload: dict[str, Any] = {}
+    for field, type in schema.items():
+        value = draw(st.none() | _typed(type) | st.lists(_typed(type), max_size=3))
+        if draw(st.booleans()):
+            *outer, last = field.split(".")
+            inner = payload
+            for key in outer:
+                inner = inner.setdefault(key, {})
+            inner[last] = value
+    return payload
+
+
+def typed_filters(schema: dict[str, str]) -> st.SearchStrategy[dict[str, Any]]:
+    """Filters that a collection with that schema takes."""
+    if not schema:
+        return st.just({})
+    fields = st.one_of([st.fixed_dictionaries({field: _typed_condition(type)}) for field, type in schema.items()])
+    return st.recursive(
+        fields,
+        lambda inner: st.fixed_dictionaries(
+            {},
+            optional={
+                "and": st.lists(inner, min_size=1, max_size=2),
+                "or": st.lists(inner, min_size=1, max_size=2),
+                "not": inner,
+            },
+        ),
+        max_leaves=4,
+    )
+
+
+def _typed_condition(type: str) -> st.SearchStrategy[Any]:
+    return _typed(type) | st.sampled_from(conditions(type)).map(lambda condition: condition[1])
+
+
+def conditions(type: str) -> list[tuple[str, Any]]:
+    """Each operator with values of a type: (its name, the condition)."""
+    found: list[tuple[str, Any]] = [("exists", {"exists": True}), ("exists", {"exists": False})]
+    values = VALUES[type]
+    for value in values:
+        found += [(name, {name: value}) for name in ("eq", "ne", "contains", "not")] + [("bare", value)]
+        found += [("not", {"not": {"ne": value}}), ("not", {"not": {"not": value}})]
+        if type in ("number", "datetime"):
+            found += [(name, {name: value}) for name in ("gt", "gte", "lt", "lte")]
+            found += [("not", {"not": {"gte": value}}), ("range", {"gte": values[0], "lt": value})]
+            found += [("range", {"gt": value, "lte": values[1]})]
+    found += [
+        ("in", {"in": list(values[:2])}),
+        ("in", {"in": [values[-1]]}),
+        ("not", {"not": {"in": list(values[1:])}}),
+    ]
+    return found
+
+
+def placements(type: str) -> list[dict[str, Any]]:
+    """Payloads whose field `f` is missing, null, empty, a value, a list, or something of another type."""
+    values = VALUES[type]
+    others = [value for name, several in VALUES.items() if name != type for value in several[:2]]
+    found: list[Any] = [None, [], [None], {}, {"f": values[0]}, [[values[0]]], [{"f": values[0]}], *others, [others[0]]]
+    found += [
+        *values,
+        *([value] for value in values),
+        [values[0], values[-1]],
+        [values[1], None],
+        [others[1], values[1]],
+    ]
+    return [{}, *({"f": value} for value in found)]

@@ -10,7 +10,16 @@ from shared.errors import InvalidInput
 from shared.vectors.filter_nodes import moment
 from shared.vectors.filter_qdrant import compile_qdrant
 from shared.vectors.filters import MAX_CONDITIONS, MAX_VALUES, OPERATORS, matches, parse
-from tests.fakes.filters import filters, payloads
+from tests.fakes.filters import (
+    VALUES,
+    conditions,
+    filters,
+    payloads,
+    placements,
+    schemas,
+    typed_filters,
+    typed_payloads,
+)
 
 SHOE = {
     "category": "shoes",
@@ -178,3 +187,30 @@ def test_qdrant_agrees_with_the_reference(filter: dict[str, Any], payloads: list
     compiled = compile_qdrant(parsed, ("payload",))
     for payload in payloads:
         assert check_filter(compiled, {"payload": payload}, 1, {}) is matches(parsed, payload)
+
+
+@pytest.mark.parametrize("typed", [False, True])
+@pytest.mark.parametrize("type", sorted(VALUES))
+def test_qdrant_agrees_on_every_operator(type: str, typed: bool) -> None:
+    for name, condition in conditions(type):
+        parsed = parse({"f": condition}, schema={"f": type} if typed else None)
+        compiled = compile_qdrant(parsed, ("payload",))
+        for payload in placements(type):
+            assert check_filter(compiled, {"payload": payload}, 1, {}) is matches(parsed, payload), (
+                name,
+                condition,
+                payload,
+            )
+
+
+@given(st.data(), schemas)
+def test_qdrant_agrees_with_the_reference_on_typed_payloads(data: st.DataObject, schema: dict[str, str]) -> None:
+    parsed = parse(data.draw(typed_filters(schema)), schema=schema)
+    compiled = compile_qdrant(parsed, ("payload",))
+    for payload in data.draw(st.lists(typed_payloads(schema) | payloads, min_size=1, max_size=5)):
+        assert check_filter(compiled, {"payload": payload}, 1, {}) is matches(parsed, payload)
+
+
+def test_every_operator_is_among_those_tried() -> None:
+    tried = {name for type in VALUES for name, _ in conditions(type)}
+    assert tried == {*OPERATORS, "bare", "range"}

@@ -3,6 +3,7 @@
 import json
 import threading
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -127,6 +128,35 @@ def test_a_missing_collection_is_created_by_a_write(server: Server, store: Qdran
 
     writes = [path for method, path, _ in server.requests if method == "PUT"]
     assert writes == [f"{PATH}/points", PATH, *[f"{PATH}/index"] * len(INDEXES), f"{PATH}/points"]
+
+
+def test_declared_fields_get_indexes(server: Server, store: QdrantVectorStore) -> None:
+    server.answers[("GET", f"{PATH}/exists")] = [(200, {"exists": False})]
+    server.answers[("PUT", PATH)] = [(200, True)]
+    schema = {"brand": "keyword", "size.eu": "number", "on sale": "boolean", "since": "datetime"}
+    store.create_collection(COLLECTION, schema)
+
+    made = {body["field_name"]: body["field_schema"] for _, path, body in server.requests if path == f"{PATH}/index"}
+    assert (
+        made.items()
+        >= {
+            "words": "keyword",
+            "payload.brand": "keyword",
+            "payload.size.eu": "float",
+            'payload."on sale"': "bool",
+            "payload.since": "datetime",
+        }.items()
+    )
+
+
+def test_a_text_search_ranks_the_rarest_words_first_and_no_more_than_it_may() -> None:
+    warnings.filterwarnings("ignore", message="Local mode is not recommended")
+    small = QdrantVectorStore(QdrantClient(":memory:"), Unfenced(), index_payloads=False, max_candidates=3)
+    texts = ["rare"] * 2 + ["frequent"] * 5 + ["rare frequent"]
+    axis = np.array([1, 0, 0], dtype=np.float32)
+    small.upsert(COLLECTION, [Point(f"{n}", axis, text=text) for n, text in enumerate(texts)])
+    assert [hit.id for hit in small.search_text(COLLECTION, ["frequent", "rare"], top_k=10)] == ["7", "0", "1"]
+    assert len(small.search_text(COLLECTION, ["frequent"], top_k=10)) == 3
 
 
 def test_a_missing_collection_reads_as_empty(server: Server, store: QdrantVectorStore) -> None:
