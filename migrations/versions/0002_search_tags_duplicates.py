@@ -43,7 +43,7 @@ def downgrade() -> None:
     for table in ("loaded_models", "label_sets", "tagged_images", "discarded_vectors", "item_files"):
         op.drop_table(table)
     op.execute("DROP FUNCTION merge_tags(jsonb, text[], text[])")
-    for index in ("ix_items_words", "ix_items_file_hash", "ix_items_pixel_hash"):
+    for index in ("ix_items_live", "ix_items_words", "ix_items_file_hash", "ix_items_pixel_hash"):
         op.drop_index(index, "items")
     for column in ("words", "image", "fingerprint"):
         op.drop_column("items", column)
@@ -85,6 +85,12 @@ def _extend_items() -> None:
     op.create_index("ix_items_words", "items", ["words"], postgresql_using="gin")
     op.create_index("ix_items_file_hash", "items", ["collection_id", sa.text("(fingerprint ->> 'file_hash')")])
     op.create_index("ix_items_pixel_hash", "items", ["collection_id", sa.text("(fingerprint ->> 'pixel_hash')")])
+    op.create_index(
+        "ix_items_live",
+        "items",
+        ["collection_id", sa.text("hashtextextended(item_id, 0)")],
+        postgresql_where=sa.text("embedding IS NOT NULL"),
+    )
 
 
 def _create_item_files() -> None:

@@ -42,6 +42,13 @@ class Item(Base):
         Index("ix_items_words", "words", postgresql_using="gin"),
         Index("ix_items_file_hash", "collection_id", sql_text("(fingerprint ->> 'file_hash')")),
         Index("ix_items_pixel_hash", "collection_id", sql_text("(fingerprint ->> 'pixel_hash')")),
+        # Items are counted from this index alone, and sampled in its order, which has nothing to do with their ids.
+        Index(
+            "ix_items_live",
+            "collection_id",
+            sql_text("hashtextextended(item_id, 0)"),
+            postgresql_where=sql_text("embedding IS NOT NULL"),
+        ),
         # A vector of up to 2,000 components stays in its row: an exact scan that has to fetch each one from beside the
         # table takes several times as long.
         {"postgresql_with": {"toast_tuple_target": "8160"}},

@@ -14,6 +14,7 @@ from psycopg_pool import ConnectionPool
 
 from shared import collections
 from shared.errors import DependencyUnavailable
+from shared.images.fingerprint import Fingerprint
 from shared.jobs import lifecycle, sweeping
 from shared.vectors import fencing, pgvector_index, pgvector_sql
 from shared.vectors.filters import parse
@@ -51,11 +52,18 @@ def large(store: PgVectorStore, vectors: NDArray[np.float32]) -> Iterator[Collec
     for start in range(0, ITEMS, 1_000):
         store.upsert(
             collection,
-            [Point(f"{n:05}", vectors[n], {"n": n, "rare": n % 2_000 == 0}) for n in range(start, start + 1_000)],
+            [large_point(n, vectors[n]) for n in range(start, start + 1_000)],
         )
     assert store.optimize(collection) is True
     yield collection
     store.drop_collection(collection)
+
+
+def large_point(n: int, vector: NDArray[np.float32]) -> Point:
+    hashes = (f"{n:064x}", f"{n + ITEMS:064x}", "0" * 16, "0" * 16)
+    fingerprint = Fingerprint(*hashes, width=640, height=480, size=1_000)
+    payload = {"n": n, "rare": n % 2_000 == 0}
+    return Point(f"{n:05}", vector, payload, f"photo number{n}", fingerprint=fingerprint)
 
 
 @pytest.fixture
@@ -82,6 +90,24 @@ def test_searches_use_the_index(pool: ConnectionPool[Any], large: CollectionRef)
     name = pgvector_index.index_name(large)
     assert f"Index Scan using {name}" in plan(pool, large)
     assert name not in plan(pool, large, exact=True)
+
+
+def test_words_copies_counts_and_samples_come_from_their_indexes(
+    pool: ConnectionPool[Any], large: CollectionRef
+) -> None:
+    def explained(query: sql.Composed, params: dict[str, Any]) -> str:
+        with pool.connection() as connection:
+            return "\n".join(row[0] for row in connection.execute(sql.SQL("EXPLAIN ") + query, params))
+
+    with pool.connection() as connection:
+        connection.execute("VACUUM ANALYZE items")
+    texts, named = pgvector_sql.best_texts(large, {"number17": 5}, None)
+    assert "ix_items_words" in explained(texts, {**named, "exclude": [], "limit": 10})
+    copies = explained(pgvector_sql.copies(large), {"files": ["a"], "pixels": ["b"]})
+    assert "ix_items_file_hash" in copies
+    assert "ix_items_pixel_hash" in copies
+    assert "Index Only Scan using ix_items_live" in explained(*pgvector_sql.count(large, None))
+    assert "Index Scan using ix_items_live" in explained(pgvector_sql.sample(large), {"limit": 100})
 
 
 def test_recall_against_brute_force(store: PgVectorStore, large: CollectionRef, vectors: NDArray[np.float32]) -> None:
