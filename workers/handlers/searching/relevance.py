@@ -22,6 +22,8 @@ from workers.collection_samples import Sample
 NORMAL_SPREAD = 1.4826
 NO_DIFFERENCE = 1e-6
 """Cosines that lie no farther apart differ by rounding only."""
+DIGITS = 4
+"""More would only show the chance of the sample."""
 UNKNOWN = 0.5
 """Where nothing can be compared, as in a collection of one item."""
 
@@ -33,7 +35,7 @@ def relevances(cosines: Sequence[float], best: float, sample: Sample, vector: Ve
     usual, top = scale(_cosines(sample.vectors, vector), best, sample.items)
     if top - usual <= NO_DIFFERENCE:
         return [UNKNOWN] * len(cosines)
-    return [min(1.0, max(0.0, (cosine - usual) / (top - usual))) for cosine in cosines]
+    return [round(min(1.0, max(0.0, (cosine - usual) / (top - usual))), DIGITS) for cosine in cosines]
 
 
 def scale(background: NDArray[np.float64], best: float, items: int) -> tuple[float, float]:
