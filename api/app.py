@@ -9,10 +9,25 @@ from starlette.middleware.cors import CORSMiddleware
 from api import errors, openapi
 from api.metrics import Metrics
 from api.middleware import RequestContext
-from api.routes import collections, health, items, jobs, keys, label_sets, metrics, models, queues, reference, submit
-from api.routes.collections import CollectionRequest
+from api.routes import (
+    collections,
+    health,
+    items,
+    jobs,
+    keys,
+    label_sets,
+    metrics,
+    models,
+    queues,
+    reference,
+    submit,
+    tags,
+)
+from api.routes.collections import CollectionRequest, ReembedRequest
+from api.routes.items import ItemPatch, ItemSelection
 from api.routes.keys import KeyRequest
 from api.routes.label_sets import LabelSetRequest
+from api.routes.tags import TagsEdit
 from api.services import Services
 from shared.settings import ApiSettings
 
@@ -22,6 +37,9 @@ Submit a job, get its id at once, then poll it, wait for it with `Prefer: wait=N
 Errors are problems (RFC 9457) with a stable `code`; every fault of a request is named by its path. Every answer carries
 `X-Request-ID`.
 """
+
+BODIES = (CollectionRequest, ReembedRequest, ItemPatch, ItemSelection, KeyRequest, LabelSetRequest, TagsEdit)
+"""Those that routes read themselves."""
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
@@ -43,12 +61,12 @@ def create_app(settings: ApiSettings) -> FastAPI:
     )
     app.state.services = services
     app.state.metrics = Metrics()
-    app.include_router(submit.router(services.kinds))
-    for part in (jobs, collections, items, label_sets, models, keys, queues, health, metrics):
+    app.include_router(submit.router(services.offered))
+    for part in (jobs, collections, items, tags, label_sets, models, keys, queues, health, metrics):
         app.include_router(part.router)
     reference.install(app)
     errors.install(app)
-    openapi.install(app, services.kinds, bodies=(CollectionRequest, KeyRequest, LabelSetRequest))
+    openapi.install(app, services.offered, bodies=BODIES)
     _add_middleware(app, settings)
     return app
 

@@ -7,9 +7,11 @@ from typing import Any
 from fastapi import Request
 
 from api.auth import Authenticator
+from api.intake.answers import KnownAnswers
 from api.intake.prepare import Intake
+from shared.cache.clients import AsyncCache
 from shared.contracts.common import JobKind
-from shared.contracts.registry import enabled_kinds
+from shared.contracts.registry import enabled_kinds, offered_kinds
 from shared.database.asynchronous import Database
 from shared.database.pool import Pool, open_pool
 from shared.jobs.doorbell import Doorbell, open_doorbell
@@ -31,12 +33,15 @@ class Services:
     def __init__(self, settings: ApiSettings) -> None:
         self.settings = settings
         self.kinds: Mapping[str, JobKind[Any, Any]] = enabled_kinds(noop=settings.enable_noop)
+        self.offered: Mapping[str, JobKind[Any, Any]] = offered_kinds(noop=settings.enable_noop)
         self.registry = ModelRegistry.load(settings.models_file)
         self.storage: Storage = open_storage(settings.resolved_storage_url)
         self.database = Database(settings.database_url, size=settings.database_pool_size)
         self.submitter = Submitter(self.database)
         self.authenticator = Authenticator(self.database, settings)
         self.intake = Intake(self.database, self.storage, self.registry, settings)
+        self.cache = AsyncCache(settings.resolved_cache_url, settings.cache_seconds)
+        self.answers = KnownAnswers(self.database, self.registry, self.cache)
         self.stopping = False
         """True from the signal to stop on: not ready any more, and nobody is kept waiting."""
 
@@ -75,6 +80,7 @@ class Services:
         self.doorbell.close()
         self.intake.close()
         await self.hub.close()
+        await self.cache.close()
         await self.authenticator.close()
         await self.database.close()
         if "pool" in self.__dict__:

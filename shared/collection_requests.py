@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import orjson
 
@@ -25,15 +26,23 @@ ORDER BY id LIMIT 1
 """
 
 
+@dataclass(frozen=True)
+class Held:
+    """A collection that is neither deleted nor given other vectors as long as the transaction lasts."""
+
+    row: CollectionRow
+    connection: Connection
+
+
 @asynccontextmanager
-async def held(database: Database, tenant: str, name: str) -> AsyncIterator[CollectionRow]:
-    """A collection that is neither deleted nor given other vectors before the block ends: for writes of no job.
+async def held(database: Database, tenant: str, name: str) -> AsyncIterator[Held]:
+    """Hold a collection until the block ends, for writes of no job.
 
     Raises:
         NotFound: the tenant has no collection of that name.
     """
     async with database.transaction() as connection:
-        yield await _found(connection, _HOLD, tenant, name)
+        yield Held(await _found(connection, _HOLD, tenant, name), connection)
 
 
 async def delete(database: Database, tenant: str, name: str, make_job: MakeJob) -> tuple[NewJob, Accepted]:

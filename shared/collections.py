@@ -1,6 +1,7 @@
 """The `collections` table, for synchronous processes: who owns which vectors, and which model made them."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -77,7 +78,7 @@ def ensure(
     model: str,
     dimension: int,
     distance: Distance = "cosine",
-    schema: dict[str, str] | None = None,
+    schema: Mapping[str, str] | None = None,
 ) -> CollectionRow:
     """The tenant's collection of that name, made with this model when it is not there yet.
 
@@ -87,7 +88,7 @@ def ensure(
     connection.execute(
         "INSERT INTO collections (id, vectors_id, tenant, name, model, dimension, distance, payload_schema) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (tenant, name) WHERE deleted_at IS NULL DO NOTHING",
-        (new_id, new_id, tenant, name, model, dimension, distance, None if schema is None else Jsonb(schema)),
+        (new_id, new_id, tenant, name, model, dimension, distance, None if schema is None else Jsonb(dict(schema))),
     )
     row = find(connection, tenant, name)
     if row is None:  # deleted between the two statements: the next attempt makes it anew

@@ -1,9 +1,9 @@
 """The `files` table: pictures at rest, content-addressed within their tenant, and when they may be erased.
 
 Whoever brings or names a picture touches its row first, before the file is written and before a job holds on to it. A
-file is erased while its row is locked, and only when no job holds it and nobody touched it for longer than any request
-takes. So an erase cannot run into a request that brings the same bytes: that request waits for the row, and then makes
-both anew.
+file is erased while its row is locked, and only when no job and no item (`shared/item_files.py`) holds it and nobody
+touched it for longer than any request takes. So an erase cannot run into a request that brings the same bytes: that
+request waits for the row, and then makes both anew.
 """
 
 import base64
@@ -37,6 +37,7 @@ _UNUSED = """
 SELECT id, storage_key FROM files
 WHERE touched_at < now() - make_interval(secs => %(after)s)
   AND NOT EXISTS (SELECT 1 FROM job_files WHERE file_id = files.id)
+  AND NOT EXISTS (SELECT 1 FROM item_files WHERE file_id = files.id)
 ORDER BY touched_at LIMIT %(page)s FOR UPDATE SKIP LOCKED
 """
 
@@ -44,6 +45,7 @@ UNUSED_OF = """
 SELECT id, storage_key FROM files
 WHERE id = ANY($1::text[]) AND touched_at < now() - make_interval(secs => $2::float8)
   AND NOT EXISTS (SELECT 1 FROM job_files WHERE file_id = files.id)
+  AND NOT EXISTS (SELECT 1 FROM item_files WHERE file_id = files.id)
 ORDER BY id FOR UPDATE SKIP LOCKED
 """
 ERASE = "DELETE FROM files WHERE id = ANY($1::text[])"
@@ -70,7 +72,7 @@ def file_id(tenant: str, sha256: bytes) -> str:
 
 
 def erase_unused_files(connection: psycopg.Connection[Any], storage: Storage, *, page: int) -> int:
-    """Erase files that no job holds and nobody touched for an hour, page after page. Returns how many.
+    """Erase files that no job or item holds and nobody touched for an hour, page after page. Returns how many.
 
     Raises:
         StorageError: the page it happened in keeps its rows, and the next call tries again.

@@ -1,18 +1,19 @@
 """The slow half of the sweeper, in threads of its own so that no rescue waits for it.
 
-Deletes what has expired, erases pictures that no job holds, gives large collections their vector index (a build may
-take minutes, and keeps nothing else waiting), and forgets deletes that nothing can undo any more.
+Deletes what has expired, erases pictures that neither a job nor an item holds, gives large collections their vector
+index (a build may take minutes, and keeps nothing else waiting), removes vectors that others have replaced and
+collections whose deletion was broken off, and forgets deletes that nothing can undo any more.
 """
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 
 import structlog
 
-from shared import collections
+from shared import collections, item_files, rebuilding
+from shared.collections import CollectionRow
 from shared.database.pool import Pool
 from shared.errors import DarkroomError
 from shared.files import erase_unused_files
@@ -20,14 +21,18 @@ from shared.jobs import sweeping
 from shared.settings import SweeperSettings
 from shared.storage import Storage
 from shared.storage.keys import job_prefix
-from shared.vectors.protocol import CollectionRef, VectorStore
+from shared.vectors.protocol import VectorStore
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 COLLECTIONS_PAGE = 100
 FORGET_SECONDS = 3_600.0
-"""How often delete marks are looked through: it reads every job and every item, and they do no harm meanwhile."""
+"""How often delete marks and noted files are looked through: it reads every job and item, and they do no harm."""
+ABANDONED_SECONDS = 3_600.0
+"""A deleted collection that no job is at for so long is removed here."""
+TRY_AGAIN_SECONDS = 600.0
+"""After vectors could not be removed."""
 
 
 class Housekeeper:
@@ -47,7 +52,8 @@ class Housekeeper:
         every = self._settings.housekeeping_seconds
         self._go_round("housekeeping", every, self.expire, self.erase_files)
         self._go_round("optimizing", every, self.optimize_collections)
-        self._go_round("forgetting", max(every, FORGET_SECONDS), self.forget_deleted)
+        self._go_round("removing", every, self.remove_discarded, self.finish_deletes)
+        self._go_round("forgetting", max(every, FORGET_SECONDS), self.forget_deleted, self.release_files)
 
     def _go_round(self, name: str, every: float, *chores: Callable[[], object]) -> None:
         threading.Thread(target=self._run, args=(every, chores), name=name, daemon=True).start()
@@ -89,7 +95,58 @@ class Housekeeper:
 
     def optimize_collections(self) -> int:
         """Index the vectors of collections that have become large. Returns how many were indexed."""
-        return sum(self._each_collection("collection_not_optimized", self._vectors.optimize))
+        return sum(self._each_collection("collection_not_optimized", lambda row: self._vectors.optimize(row.ref)))
+
+    def remove_discarded(self) -> int:
+        """Remove vectors that were replaced, or never put in place, once their time has come. Returns how many."""
+        removed = 0
+        while not self._stop.is_set():
+            vectors = None
+            try:
+                with self._pool.connection() as connection, rebuilding.next_removal(connection) as vectors:
+                    if vectors is None:
+                        rebuilding.forget_removed(connection)
+                        break
+                    self._vectors.drop_collection(vectors)
+                removed += 1
+            except DarkroomError as error:
+                if vectors is None:
+                    raise
+                log.warning("vectors_not_removed", vectors=str(vectors.id), error=str(error))
+                with self._pool.connection() as connection:
+                    rebuilding.set_removal(connection, vectors, in_seconds=TRY_AGAIN_SECONDS)
+        return removed
+
+    def finish_deletes(self) -> int:
+        """Remove collections that were deleted, and whose job has failed or was deleted itself. Returns how many."""
+        with self._pool.connection() as connection:
+            rows = collections.abandoned(connection, after_seconds=ABANDONED_SECONDS, limit=COLLECTIONS_PAGE)
+        for row in rows:
+            self._vectors.drop_collection(row.ref)
+            with self._pool.connection() as connection:
+                while collections.forget_files(connection, row.id):
+                    pass
+                collections.delete(connection, row.id)
+        return len(rows)
+
+    def release_files(self) -> int:
+        """Let go of stored pictures that no item is made from any more. Returns how many."""
+        return sum(self._each_collection("files_not_released", self._release_files_of))
+
+    def _release_files_of(self, row: CollectionRow) -> int:
+        def files_of(ids: Collection[str]) -> dict[str, str]:
+            items = self._vectors.get(row.ref, ids)
+            return {id: item.image["file"] for id, item in items.items() if item.image and "file" in item.image}
+
+        dropped, after = 0, None
+        while not self._stop.is_set():
+            with self._pool.connection() as connection:
+                page = self._settings.sweep_page
+                looked = item_files.drop_stale(connection, row.id, files_of, after=after, page=page)
+            dropped, after = dropped + looked.dropped, looked.last
+            if after is None:
+                break
+        return dropped
 
     def forget_deleted(self) -> None:
         """Drop the marks of deletes that no job submitted before them can undo any more.
@@ -100,10 +157,13 @@ class Housekeeper:
         with self._pool.connection() as connection:
             found = sweeping.first_write_to_come(connection)
         certain, self._no_write_before = min(found, self._no_write_before), found
-        forget = partial(self._vectors.forget_deleted, before_version=certain)
+
+        def forget(row: CollectionRow) -> None:
+            self._vectors.forget_deleted(row.ref, before_version=certain)
+
         list(self._each_collection("marks_not_forgotten", forget))
 
-    def _each_collection(self, failed: str, work: Callable[[CollectionRef], T]) -> Iterator[T]:
+    def _each_collection(self, failed: str, work: Callable[[CollectionRow], T]) -> Iterator[T]:
         """What `work` answers for each collection there is. One that fails is logged, and the others go on."""
         after = None
         while page := self._page(after):
@@ -111,11 +171,11 @@ class Housekeeper:
                 if self._stop.is_set():
                     return
                 try:
-                    yield work(row.ref)
+                    yield work(row)
                 except DarkroomError as error:
                     log.warning(failed, collection=str(row.id), error=str(error))
             after = page[-1].id
 
-    def _page(self, after: uuid.UUID | None) -> list[collections.CollectionRow]:
+    def _page(self, after: uuid.UUID | None) -> list[CollectionRow]:
         with self._pool.connection() as connection:
             return collections.page(connection, after, COLLECTIONS_PAGE)

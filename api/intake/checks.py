@@ -11,17 +11,20 @@ from shared.contracts.index import MAX_PAYLOAD_BYTES
 from shared.errors import ConfigurationError, Conflict, ErrorCode, InvalidInput, PermanentJobError
 from shared.images.fetch import FetchPolicy, check_url
 from shared.model_registry import ModelRegistry, ModelUnknown
+from shared.roots import Roots
 from shared.vectors import filters
+from shared.vectors.payload_schema import check_payload
 
 MAX_PAYLOAD_DEPTH = 64
 
 
-def check_draft(draft: Draft, registry: ModelRegistry, policy: FetchPolicy, faults: Faults) -> None:
+def check_draft(draft: Draft, registry: ModelRegistry, policy: FetchPolicy, roots: Roots, faults: Faults) -> None:
     """Add what is wrong with a draft to `faults`; give it its kind's default model."""
     _check_timeout(draft, faults)
     _check_model(draft, registry, faults)
     _check_filter(draft, faults)
     _check_payloads(draft, faults)
+    _check_directory(draft, roots, faults)
     for path, picture in draft.kind.pictures(draft.input):
         if picture.url is not None:
             try:
@@ -45,6 +48,9 @@ def check_against_collection(draft: Draft, model: str, schema: Mapping[str, str]
             filters.parse(raw, draft.path("filter"), schema)
         except InvalidInput as error:
             faults.extend(fault for fault in error.faults if fault not in told)
+    if schema is not None:
+        for index, item in enumerate(draft.get("items") or ()):
+            faults.extend(check_payload(item.payload, schema, draft.path(f"items.{index}.payload")))
 
 
 def _check_timeout(draft: Draft, faults: Faults) -> None:
@@ -67,6 +73,8 @@ def _check_model(draft: Draft, registry: ModelRegistry, faults: Faults) -> None:
     else:
         if not spec.embeds:
             faults.add(draft.path("model"), f"{spec.alias} does not turn pictures into vectors; name another model")
+        elif draft.kind.reads_text and not spec.reads_text:
+            faults.add(draft.path("model"), f"{spec.alias} reads no text; name a model of the open_clip family")
         elif alias is None:
             draft.raw["model"] = spec.alias
             draft.input = draft.input.model_copy(update={"model": spec.alias})
@@ -84,13 +92,27 @@ def _check_filter(draft: Draft, faults: Faults) -> None:
 
 def _check_payloads(draft: Draft, faults: Faults) -> None:
     for index, item in enumerate(draft.get("items") or ()):
-        if not item.payload:
-            continue
-        path = draft.path(f"items.{index}.payload")
-        if _depth_over(item.payload, MAX_PAYLOAD_DEPTH):
-            faults.add(path, f"must be nested at most {MAX_PAYLOAD_DEPTH} levels deep")
-        elif len(orjson.dumps(item.payload)) > MAX_PAYLOAD_BYTES:
-            faults.add(path, f"must be at most {MAX_PAYLOAD_BYTES} bytes of JSON")
+        if item.payload and (fault := payload_fault(item.payload)):
+            faults.add(draft.path(f"items.{index}.payload"), fault)
+
+
+def _check_directory(draft: Draft, roots: Roots, faults: Faults) -> None:
+    directory = draft.get("directory")
+    if directory is None:
+        return
+    try:
+        roots.check(directory)
+    except PermanentJobError as error:
+        faults.add(draft.path("directory"), error.message, error.code)
+
+
+def payload_fault(payload: Any) -> str | None:
+    """What keeps a payload from being stored, if anything."""
+    if _depth_over(payload, MAX_PAYLOAD_DEPTH):
+        return f"must be nested at most {MAX_PAYLOAD_DEPTH} levels deep"
+    if len(orjson.dumps(payload)) > MAX_PAYLOAD_BYTES:
+        return f"must be at most {MAX_PAYLOAD_BYTES} bytes of JSON"
+    return None
 
 
 def _depth_over(value: Any, limit: int) -> bool:

@@ -9,6 +9,7 @@ import orjson
 
 from api.auth import Caller
 from api.body import parse_json
+from api.intake import label_sets
 from api.intake.aside import Aside
 from api.intake.checks import check_against_collection, check_draft
 from api.intake.drafts import Draft, request_hash, to_json
@@ -19,8 +20,9 @@ from shared.contracts.jobs import PRIORITIES
 from shared.database.asynchronous import Database
 from shared.images.decode import DecodeLimits
 from shared.images.fetch import FetchPolicy
-from shared.jobs.submission import NewJob, new_id
+from shared.jobs.submission import KnownOutput, NewJob, new_id
 from shared.model_registry import ModelRegistry
+from shared.roots import Roots
 from shared.settings import ApiSettings
 from shared.storage import Storage
 
@@ -53,6 +55,7 @@ class Intake:
         self._registry = registry
         self._policy = FetchPolicy(max_bytes=settings.max_picture_bytes, allow=settings.fetch_allow)
         self._limits = DecodeLimits(max_pixels=settings.max_picture_pixels)
+        self._roots = Roots(settings.image_roots)
         self.aside = Aside()
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="store")
 
@@ -68,7 +71,7 @@ class Intake:
         drafts = understand(parse_json(body))
         reading = Reading(len(body), drafts, Faults(), request_hash(drafts) if hashed else None)
         for draft in drafts:
-            check_draft(draft, self._registry, self._policy, reading.faults)
+            check_draft(draft, self._registry, self._policy, self._roots, reading.faults)
         return reading
 
     async def check(self, caller: Caller, reading: Reading) -> None:
@@ -80,6 +83,7 @@ class Intake:
         """
         drafts, faults = reading.drafts, reading.faults
         await self._check_collections(caller, drafts, faults)
+        await label_sets.resolve(self._database, caller.tenant, drafts, faults)
         await self._check_files(caller, drafts, faults)
         pictures = await read_inline(drafts, caller.tenant, self._policy.max_bytes, self._limits, faults)
         faults.raise_any()
@@ -93,7 +97,7 @@ class Intake:
         named = [
             (draft, name)
             for draft in drafts
-            if (name := draft.get("collection")) and (draft.get("model") or draft.get("filter"))
+            if (name := draft.get("collection")) and any(map(draft.get, ("model", "filter", "items")))
         ]
         if not named:
             return
@@ -124,9 +128,15 @@ class Intake:
 
 
 def new_job(
-    draft: Draft, caller: Caller, *, key: str | None, hashed: bytes | None, cancel_after: float | None
+    draft: Draft,
+    caller: Caller,
+    *,
+    key: str | None,
+    hashed: bytes | None,
+    cancel_after: float | None,
+    known: KnownOutput | None = None,
 ) -> NewJob:
-    """A checked draft as the row it becomes.
+    """A checked draft as the row it becomes. `known`: its output, where nobody has to work it out.
 
     Raises:
         InvalidInput: the input is nested so deeply that it cannot be written.
@@ -148,4 +158,5 @@ def new_job(
         request_hash=hashed,
         cancel_after=cancel_after,
         files=tuple(dict.fromkeys(draft.files)),
+        known=known,
     )

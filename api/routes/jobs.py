@@ -116,7 +116,7 @@ async def list_jobs(request: Request, caller: Reader, query: Annotated[JobsQuery
     operation_id="cancel_job",
     summary="Cancel a job that has not ended; asking again changes nothing",
     response_class=Response,
-    responses={200: JOB, **openapi.problems(404)},
+    responses={200: JOB, **openapi.problems(404, 409)},
 )
 async def cancel_job(job_id: str, request: Request, caller: Writer) -> Response:
     services, id = services_of(request), _id(job_id)

@@ -20,7 +20,7 @@ from shared.contracts.common import JobKind
 from shared.errors import Conflict
 from shared.jobs import queries, submission
 from shared.jobs.control import no_such_job
-from shared.jobs.submission import Accepted, NewJob
+from shared.jobs.submission import Accepted, KnownOutput, NewJob
 
 _BATCH_MARK = "\x1f"
 """Between a batch's key and a job's place in it: in no key that a client can send."""
@@ -96,17 +96,17 @@ async def _submit(kind: JobKind[Any, Any], request: Request, caller: Caller) -> 
     cancel_after = preferences.cancel_after(request)
     reading = await _read(services, request, lambda body: [read_one(kind, body)], key)
     if key and reading.hashed and (known := await _replay(services, caller, {key: reading.hashed})):
-        return await _answer(services, request, caller, known[key], seconds)
+        return await answer(services, request, caller, known[key], seconds)
     await services.intake.check(caller, reading)
-    (job,) = await _new_jobs(services, caller, reading, [key], cancel_after)
-    if not seconds:
-        return await _answer(services, request, caller, await services.submitter.submit(job), job=job)
+    (job,) = await _new_jobs(services, request, caller, reading, [key], cancel_after)
+    if not seconds or job.known:
+        return await answer(services, request, caller, await services.submitter.submit(job), seconds, job)
     with services.hub.watch(job.id) as event:  # from before the job can end
         accepted = await services.submitter.submit(job)
-        return await _answer(services, request, caller, accepted, seconds, job, event)
+        return await answer(services, request, caller, accepted, seconds, job, event)
 
 
-async def _answer(
+async def answer(
     services: Services,
     request: Request,
     caller: Caller,
@@ -118,15 +118,17 @@ async def _answer(
     """Ring for a new job, wait as long as the client prefers, and show what there is."""
     base = base_url(request, services.settings.public_url)
     headers = {"Location": f"{base}/v1/jobs/{accepted.id}"}
+    if seconds:
+        headers["Preference-Applied"] = f"wait={seconds}"
     if job is None or accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
         event = None  # it watches the id that this request would have had
+    elif job.known:
+        return json_response(new_job_view(job, accepted, base), 200 if seconds else 202, headers)
     else:
         ring_for(services.doorbell, services.kinds, [job])
         if not seconds:
             return json_response(new_job_view(job, accepted, base), 202, headers)
-    if seconds:
-        headers["Preference-Applied"] = f"wait={seconds}"
     row = await wait_for(services, caller.tenant, accepted.id, seconds, event)
     if row is None:  # deleted in the meantime
         raise no_such_job(accepted.id)
@@ -137,18 +139,18 @@ async def _answer(
 async def _submit_batch(request: Request, caller: Caller) -> Response:
     services = services_of(request)
     key, cancel_after = preferences.idempotency_key(request), preferences.cancel_after(request)
-    reading = await _read(services, request, lambda body: read_batch(services.kinds, body), key)
+    reading = await _read(services, request, lambda body: read_batch(services.offered, body), key)
     keys = [f"{key}{_BATCH_MARK}{index}" if key else None for index in range(len(reading.drafts))]
     hashes = {name: reading.hashed for name in keys if name and reading.hashed}
     if known := await _replay(services, caller, hashes):
         found = [known[name] for name in hashes if name in known]
         return await _batch_replay(services, request, caller, found, len(keys))
     await services.intake.check(caller, reading)
-    jobs = await _new_jobs(services, caller, reading, keys, cancel_after)
+    jobs = await _new_jobs(services, request, caller, reading, keys, cancel_after)
     accepted = await submission.insert_all(services.database, jobs)
     if any(result.replayed for result in accepted):
         return await _batch_replay(services, request, caller, accepted, len(keys))
-    ring_for(services.doorbell, services.kinds, jobs)
+    ring_for(services.doorbell, services.kinds, [job for job in jobs if not job.known])
     base = base_url(request, services.settings.public_url)
     views = [new_job_view(job, result, base) for job, result in zip(jobs, accepted, strict=True)]
     return json_response({"jobs": views}, 202)
@@ -177,15 +179,34 @@ async def _read(services: Services, request: Request, understand: Understand, ke
 
 
 async def _new_jobs(
-    services: Services, caller: Caller, reading: Reading, keys: list[str | None], cancel_after: float | None
+    services: Services,
+    request: Request,
+    caller: Caller,
+    reading: Reading,
+    keys: list[str | None],
+    cancel_after: float | None,
 ) -> list[NewJob]:
+    """Rows of checked drafts, with the outputs that are known already."""
+    known = await _known_outputs(services, request, caller, reading)
+
     def make() -> list[NewJob]:
         return [
-            new_job(draft, caller, key=key, hashed=reading.hashed, cancel_after=cancel_after)
-            for draft, key in zip(reading.drafts, keys, strict=True)
+            new_job(draft, caller, key=key, hashed=reading.hashed, cancel_after=cancel_after, known=known.get(place))
+            for place, (draft, key) in enumerate(zip(reading.drafts, keys, strict=True))
         ]
 
     return await services.intake.aside.run(reading.size, make)
+
+
+async def _known_outputs(
+    services: Services, request: Request, caller: Caller, reading: Reading
+) -> dict[int, KnownOutput]:
+    """By the place of the draft."""
+    looked = await services.answers.look_up(caller.tenant, reading.drafts)
+    for one in looked.values():
+        request.app.state.metrics.looked_up(one.answer)
+    keep_days = services.settings.retention_days
+    return {place: KnownOutput(one.json, keep_days) for place, one in looked.items() if one.json is not None}
 
 
 async def _replay(services: Services, caller: Caller, hashes: dict[str, bytes]) -> dict[str, Accepted]:

@@ -3,12 +3,15 @@
 import uuid
 
 from shared import files
+from shared.contracts.registry import KINDS
 from shared.database.asynchronous import Connection, Database, Row
 from shared.errors import Conflict, NotFound
 
+_KEPT_KINDS = tuple(kind.name for kind in KINDS.values() if not kind.cancelable)
+
 # The message is for the job's owner; `attempt` is the last one that ran. A worker that runs the job reads
 # `cancel_requested_at` with its next heartbeat.
-CANCEL = """
+CANCEL = f"""
 UPDATE jobs SET
   state = CASE state WHEN 'queued' THEN 'canceled' ELSE state END,
   completed_at = CASE state WHEN 'queued' THEN now() END,
@@ -16,7 +19,7 @@ UPDATE jobs SET
   error = CASE state WHEN 'queued' THEN jsonb_build_object('code', 'canceled', 'attempt', attempt, 'retryable', true,
     'message', 'The job was canceled.') ELSE error END,
   cancel_requested_at = COALESCE(cancel_requested_at, now())
-WHERE id = $1 AND tenant = $2 AND state IN ('queued', 'running')
+WHERE id = $1 AND tenant = $2 AND state IN ('queued', 'running') AND kind <> ALL ('{{{",".join(_KEPT_KINDS)}}}'::text[])
 RETURNING state
 """
 
@@ -43,9 +46,18 @@ ON CONFLICT (name) DO UPDATE SET paused = excluded.paused, updated_at = now()
 async def cancel(database: Database, tenant: str, job_id: uuid.UUID, *, retention_days: int) -> str | None:
     """Cancel a queued job, or ask the worker of a running one to stop. Returns the state that it is in now, or None
     where there was nothing to do: the job has ended, or there is none.
+
+    Raises:
+        Conflict: jobs of its kind cannot be canceled (`not_cancelable`).
     """
     row = await database.fetchrow(CANCEL, job_id, tenant, retention_days)
-    return row["state"] if row else None
+    if row is not None:
+        return str(row["state"])
+    job = await database.fetchrow("SELECT kind, state FROM jobs WHERE id = $1 AND tenant = $2", job_id, tenant)
+    if job is not None and job["state"] in ("queued", "running") and job["kind"] in _KEPT_KINDS:
+        message = f"A {job['kind']} job cannot be canceled: what it removes is gone for everybody already."
+        raise Conflict(message, code="not_cancelable")
+    return None
 
 
 async def retry(database: Database, tenant: str, job_id: uuid.UUID) -> Row:
@@ -96,7 +108,7 @@ async def set_paused(database: Database, queue: str, paused: bool) -> None:
     await database.execute(_PAUSE, queue, paused)
 
 
-async def next_seq(database: Database) -> int:
+async def next_seq(database: Database | Connection) -> int:
     """A place of its own in the order of submission, for a write that no job does: jobs submitted before it must not
     undo it, later ones may."""
     row = await database.fetchrow(_NEXT_SEQ)

@@ -144,7 +144,8 @@ class IndexRun:
         fault_point("worker.after_effect")
 
     def _refuse(self, points: Sequence[Point], error: JobError) -> None:
-        if error.code is ErrorCode.COLLECTION_UNKNOWN:  # deleted meanwhile: nothing of this job is left
+        # Deleted meanwhile: nothing of this job is left. Or embedded anew: all of it has to go into the new vectors.
+        if error.code is ErrorCode.COLLECTION_UNKNOWN or isinstance(error, PostponedJobError):
             self.stop = error
         else:
             self.failed += [(point.id, error) for point in points]

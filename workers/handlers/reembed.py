@@ -97,7 +97,7 @@ class _Rebuild:
     def run(self) -> ReembedOutput:
         if self._old == self._build:  # an attempt before this one died after it had put them in place
             return self._output()
-        self._vectors.create_collection(self._build)
+        self._vectors.create_collection(self._build, self._collection.payload_schema)
         for number in range(MAX_PASSES):
             before, began = self._current(), time.monotonic()
             self._pass(number)
