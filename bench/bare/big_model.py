@@ -17,7 +17,7 @@ _ENTRY = """
 [models.{alias}]
 family = "open_clip"
 source = "local-dir:{folder}"
-default_for = ["embed", "index", "search", "tag"]
+default_for = ["embed", "index", "search", "tag", "deduplicate"]
 dimension = 512
 image_size = 224
 memory_bytes = 610000000

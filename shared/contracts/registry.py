@@ -3,6 +3,7 @@
 from typing import Any
 
 from shared.contracts.common import JobKind
+from shared.contracts.deduplicate import DEDUPLICATE
 from shared.contracts.delete_collection import DELETE_COLLECTION
 from shared.contracts.embed import EMBED
 from shared.contracts.index import INDEX
@@ -16,6 +17,7 @@ _ALL: tuple[JobKind[Any, Any], ...] = (
     INDEX,
     SEARCH,
     TAG,
+    DEDUPLICATE,
     NOOP,
     DELETE_COLLECTION,
     REEMBED,

@@ -28,7 +28,7 @@ from workers.context import JobContext, JobHandle
 from workers.pictures import PictureLoader
 from workers.services import Services
 
-SPEC = fake_spec().model_copy(update={"default_for": ("embed", "index", "search", "tag")})
+SPEC = fake_spec().model_copy(update={"default_for": ("embed", "index", "search", "tag", "deduplicate")})
 
 
 class FakeEmbedders:

@@ -1,7 +1,5 @@
 """Connected components that grow as pairs come in."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
@@ -46,12 +44,3 @@ class Components:
         _, merged = connected_components(graph, directed=False)
         self._labels = merged[self._labels].astype(np.int64)
         self._waiting, self._held = [], 0
-
-
-def joined(nodes: int, groups: Sequence[Sequence[int]]) -> Components:
-    """Components that begin with these groups."""
-    components = Components(nodes)
-    for group in groups:
-        others = np.asarray(group[1:], dtype=np.int64)
-        components.join(np.full(len(others), group[0], dtype=np.int64), others)
-    return components

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from shared.contracts.deduplicate import Method
-from workers.duplicates.components import Components, Indexes, joined
+from workers.duplicates.components import Components, Indexes
 from workers.duplicates.hamming import close_pairs
 from workers.duplicates.pictures import Candidate, keeper_of
 
@@ -23,13 +23,12 @@ up to 9, the catalogue's pictures 27 at least."""
 
 Groups = list[list[int]]
 Checkpoint = Callable[[float], None]
-"""Called with the share of a step that is done; raises when the job is to stop."""
 
 
 class Neighbours(Protocol):
     """Vectors of the pictures."""
 
-    def pairs(self, among: Sequence[int], checkpoint: Checkpoint) -> Iterable[tuple[Indexes, Indexes]]:
+    def pairs(self, among: Sequence[int]) -> Iterable[tuple[Indexes, Indexes]]:
         """Pairs of pictures, of these alone, whose cosine reaches the threshold."""
 
     def distances(self, keeper: int, others: Sequence[int]) -> list[float]:
@@ -50,6 +49,8 @@ class Grouping:
 
     Args:
         within: bits that both hashes of two look-alikes may differ by at most.
+        neighbours: needed for the semantic method alone.
+        checkpoint: called with the share of looking for look-alikes that is done; what it raises ends it all.
     """
 
     def __init__(
@@ -102,8 +103,8 @@ class Grouping:
         return components.groups()
 
     def _semantic(self, among: Sequence[int], neighbours: Neighbours) -> list[Group]:
-        components = joined(len(self._pictures), [])
-        for left, right in neighbours.pairs(among, self._checkpoint):
+        components = Components(len(self._pictures))
+        for left, right in neighbours.pairs(among):
             components.join(left, right)
         return self._made("semantic", components.groups(), neighbours.distances)
 

@@ -11,6 +11,7 @@ MODULES = {
     "index": "workers.handlers.index",
     "search": "workers.handlers.search",
     "tag": "workers.handlers.tag",
+    "deduplicate": "workers.handlers.deduplicate",
     "noop": "workers.handlers.noop",
     "delete_collection": "workers.handlers.delete_collection",
     "reembed": "workers.handlers.reembed",
