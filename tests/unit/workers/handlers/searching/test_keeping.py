@@ -20,8 +20,8 @@ from tests.fakes.services import SPEC, MemoryCollections, Room
 from tests.fakes.vectors import MemoryVectorStore
 from workers.handlers.search import handle
 
-SLOTS = range(4)
-"""Before the search reads the collection's row, before it searches, before it keeps its result, and after that."""
+SLOTS = range(5)
+"""Before the search reads the collection's row, before and after it searches, before and after it keeps its result."""
 INPUT = SearchInput.model_validate({"collection": "c", "text": "red"})
 
 
@@ -49,7 +49,9 @@ class Vectors(MemoryVectorStore):
 
     def search(self, *args: Any, **options: Any) -> Any:
         self.script.reach(1)
-        return super().search(*args, **options)
+        found = super().search(*args, **options)
+        self.script.reach(2)
+        return found
 
 
 class Kept(MemoryCache):
@@ -57,7 +59,7 @@ class Kept(MemoryCache):
 
     def put_many(self, entries: Any) -> None:
         if any(":result:" in key for key in entries):
-            self.script.reach(2)
+            self.script.reach(3)
         super().put_many(entries)
 
 
@@ -91,7 +93,7 @@ class Stage:
     def search(self) -> SearchOutput:
         (output,) = handle([INPUT], self.room.context(self.room.job()))
         assert isinstance(output, SearchOutput)
-        self.script.reach(3)
+        self.script.reach(4)
         return output
 
     def found_now(self) -> set[str] | None:
@@ -172,7 +174,7 @@ def test_a_write_that_died_before_its_version_moved_is_found_when_it_runs_again(
 
 
 def test_weights_that_change_while_a_search_runs_leave_nothing_behind() -> None:
-    for slot in SLOTS[:3]:
+    for slot in SLOTS[:4]:
         stage = Stage()
         stage.script.steps[slot].append(lambda stage=stage: stage.room.embedders.seen.update(fake="second"))  # type: ignore[misc]
         stage.search()
