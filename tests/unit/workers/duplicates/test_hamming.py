@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import JobCanceled
-from workers.duplicates import hamming
 from workers.duplicates.components import Components
-from workers.duplicates.hamming import Hashes, close_pairs
+from workers.duplicates.hamming import SLICE, Hashes, close_pairs
 
 WORDS = st.integers(min_value=0, max_value=2**64 - 1)
 
@@ -46,19 +45,15 @@ def test_pairs_are_those_of_comparing_all_with_all(hashes: list[tuple[int, int]]
 
 
 def test_a_bucket_that_many_share_is_gone_through_in_slices() -> None:
-    count = 3_000  # all agree in three chunks of four: every pair is a candidate there
-    spread = np.arange(count, dtype=np.uint64)
-    first = np.zeros(count, dtype=np.uint64)
+    count = 3_000  # they differ in one chunk of four: in the other three, every pair is a candidate
+    number = np.arange(count, dtype=np.uint64)
+    hashes = np.zeros((count, 1), dtype=np.uint64)
     for bit in range(12):
-        first |= (spread >> np.uint64(bit) & np.uint64(1)) << np.uint64(63 - 4 * bit)
-    second = spread * np.uint64(0x9E3779B97F4A7C15)
-    slices = [len(left) for left, _ in close_pairs(np.stack([first, second], axis=1), 0)]
-    assert slices == []
-    steps = 0
-    for _ in close_pairs(np.stack([first, first], axis=1), 1):
-        steps += 1
-    assert steps > 3, "more than one slice for each chunk"
-    assert hamming.SLICE < count * count // 2
+        hashes[:, 0] |= (number >> np.uint64(bit) & np.uint64(1)) << np.uint64(4 * bit)
+    found = list(close_pairs(hashes, 1))
+    assert max(len(left) for left, _ in found) < SLICE < count * count // 2
+    assert len(found) > 3, "more than one slice for a chunk"
+    assert {int(left ^ right).bit_count() for part in found for left, right in zip(*part, strict=True)} == {1}
 
 
 def test_it_can_be_stopped_on_the_way() -> None:
