@@ -1,5 +1,6 @@
 """Weighted mixes against numpy, and what makes a mix impossible."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.contracts.search import SearchInput, SearchOutput
 from shared.errors import ErrorCode
 from tests.fakes.services import Room
 from tests.unit.workers.handlers.pictures import inline, png
+from workers.handlers.search import handle
 
 from .room import ITEMS, ask, found, ids, refused, stocked, vectors
 
@@ -135,3 +138,24 @@ def test_a_text_for_a_model_that_reads_none_fails_its_job_alone() -> None:
     assert refused(room, text="red").code is ErrorCode.MODEL_MISMATCH
     assert ids(room, item="item-001", top_k=1)
     assert ask(room, image=inline(png("red")))
+
+
+def test_each_job_is_settled_once_and_those_without_pictures_first() -> None:
+    room = stocked(5)
+    bad = {"image": {"base64": "aGVsbG8="}}
+    queries: list[dict[str, Any]] = [
+        {"query": [{"image": inline(png("red"))}, bad, {"image": inline(png("blue"))}, bad]},
+        {"image": inline(png("green")), "text": "cup"},
+        {"text": "red"},
+        {"item": "nobody"},
+        {"query": [{"text": "red"}, {"text": "red", "weight": -1}]},
+    ]
+    jobs = [room.job() for _ in queries]
+    settled: list[int] = []
+    context = replace(room.context(*jobs), on_settled=lambda job, _: settled.append(jobs.index(job)))
+    inputs = [SearchInput.model_validate({"collection": "things", **query}) for query in queries]
+    results = handle(inputs, context)
+    assert [isinstance(result, SearchOutput) for result in results] == [False, True, True, False, False]
+    assert settled[:3] == [3, 2, 4]
+    assert sorted(settled[3:]) == [0, 1]
+    assert room.model.text_batches == [2]  # each text once
