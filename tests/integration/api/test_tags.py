@@ -70,6 +70,7 @@ class Library:
         page = (await self.get("/v1/tags", query)).json()
         while True:
             found += page["data"]
+            assert len(found) <= len(self.pictures)
             if page["next_cursor"] is None:
                 return found
             assert len(page["data"]) == query["limit"]
