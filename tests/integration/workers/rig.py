@@ -51,6 +51,8 @@ class Worker:
     abandoned: list[JobHandle] = field(default_factory=list)
     slice_seconds: float = 5.0
     services: Services | None = None
+    handlers: dict[str, Handler] = field(default_factory=dict)
+    """Of other kinds than `noop`."""
 
     def __post_init__(self) -> None:
         services = self.services or Services(*([cast(Any, None)] * 5), outputs=PlainOutputs(), tags=cast(Any, None))
@@ -58,7 +60,7 @@ class Worker:
             worker="test",
             pool=self.pool,
             kinds=KINDS,
-            handlers={"noop": lambda inputs, context: self.handler(inputs, context)},
+            handlers={"noop": lambda inputs, context: self.handler(inputs, context), **self.handlers},
             services=services,
             heartbeat=self.beating(),
             observer=self.events,
@@ -85,8 +87,8 @@ class Worker:
     def drain(self) -> None:
         self.drained_at = time.monotonic()
 
-    def wake(self) -> int:
-        return self.executor.wake("noop")
+    def wake(self, queue: str = "noop") -> int:
+        return self.executor.wake(queue)
 
 
 def add(connection: Connection, **columns: Any) -> uuid.UUID:
