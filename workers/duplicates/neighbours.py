@@ -39,6 +39,7 @@ class VectorsInMemory:
         found = self._all(rows) if len(rows) <= EXACT else self._nearest(rows)
         for left, right in found:
             yield chosen[left], chosen[right]
+        self._checkpoint(1.0)
 
     def distances(self, keeper: int, others: Sequence[int]) -> list[float]:
         return _distances(self._vectors[keeper], self._vectors[list(others)])
@@ -101,6 +102,7 @@ class VectorsInCollection:
                 near = self._near(index, vector, places)
                 yield np.full(len(near), index, dtype=np.int64), np.asarray(near, dtype=np.int64)
                 done += 1
+        self._checkpoint(1.0)
 
     def distances(self, keeper: int, others: Sequence[int]) -> list[float]:
         """2, the most there is, to an item that was deleted meanwhile."""
