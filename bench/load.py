@@ -58,24 +58,32 @@ def run(
     connections: int,
     expect: Sequence[int] = (200, 202),
     keep_bodies: bool = False,
+    rate: float | None = None,
 ) -> Load:
     """Send all requests over so many connections, each sending its next when the last is answered.
+
+    Args:
+        rate: requests a second at most, evenly spread. One that comes late, as every connection was busy, has waited
+            since it was due.
 
     Raises:
         Refused: an answer had another status than expected.
     """
-    return uvloop.run(_run(port, requests, connections, frozenset(expect), keep_bodies))
+    return uvloop.run(_run(port, requests, connections, frozenset(expect), keep_bodies, rate))
 
 
-async def _run(port: int, requests: Sequence[bytes], connections: int, expect: frozenset[int], keep: bool) -> Load:
+async def _run(
+    port: int, requests: Sequence[bytes], connections: int, expect: frozenset[int], keep: bool, rate: float | None
+) -> Load:
     loop = asyncio.get_running_loop()
     load = Load(0.0, 0.0)
-    todo = iter(requests)
+    todo = ((request, number / rate if rate else 0.0) for number, request in enumerate(requests))
     clients = [_Client(todo, load, expect, keep) for _ in range(min(connections, len(requests)))]
     for client in clients:
         await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
     started, cpu = time.perf_counter(), time.process_time()
     for client in clients:
+        client.started = started
         client.send_next()
     try:
         await asyncio.gather(*(client.done for client in clients))
@@ -89,7 +97,7 @@ async def _run(port: int, requests: Sequence[bytes], connections: int, expect: f
 class _Client(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, todo: Iterator[bytes], load: Load, expect: frozenset[int], keep: bool) -> None:
+    def __init__(self, todo: Iterator[tuple[bytes, float]], load: Load, expect: frozenset[int], keep: bool) -> None:
         self._todo = todo
         self._load = load
         self._expect = expect
@@ -97,6 +105,8 @@ class _Client(asyncio.Protocol):
         self._buffer = b""
         self._end = -1
         self._sent_at = 0.0
+        self.started = 0.0
+        """On the clock of `time.perf_counter`: what requests are due by."""
         self._transport: asyncio.Transport | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -104,14 +114,22 @@ class _Client(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its class
 
     def send_next(self) -> None:
-        assert self._transport is not None
-        following = next(self._todo, None)
+        following, due = next(self._todo, (None, 0.0))
         if following is None:
             if not self.done.done():
                 self.done.set_result(None)
             return
-        self._sent_at = time.perf_counter()
-        self._transport.write(following)
+        early = self.started + due - time.perf_counter() if due else 0.0
+        if early > 0:
+            asyncio.get_running_loop().call_later(early, self._send, following)
+        else:
+            self._send(following)
+            self._sent_at += early
+
+    def _send(self, request: bytes) -> None:
+        if self._transport is not None and not self.done.done():
+            self._sent_at = time.perf_counter()
+            self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self._buffer = self._buffer + data if self._buffer else data

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from bench.figure import Figure
-from bench.figures import calibration, claim, end_to_end, indexing, rest, submit, wait
+from bench.figures import calibration, claim, duplicates, end_to_end, indexing, rest, searching, submit, wait
 from bench.lab import Lab
 
 Measure = Callable[[Lab], list[Figure]]
@@ -15,10 +15,13 @@ FIGURES: Groups = {
     "batch": ("submissions a second, 1,000 jobs a request", submit.batch),
     "end-to-end": ("no-op jobs from submission to end, beside bare Celery", end_to_end.measure),
     "wait": ("what Prefer: wait adds to a no-op", wait.measure),
+    "search": ("text searches on an idle stack that were not asked before", searching.uncached),
+    "cached-search": ("text searches that were asked before, answered by the API itself", searching.cached),
     "indexing": ("pictures indexed a second with a model of the usual size, beside the bare model", indexing.usual),
     "indexing-starter": ("the same with the shipped starter model", indexing.starter),
     "claim": ("claim latency in a deep queue and in a shallow one", claim.measure),
     "calibration": ("one cutoff for all searches, on the relevance and on the cosine", calibration.measure),
+    "duplicates": ("grouping of up to 100,000 hashes; precision and recall of each method", duplicates.measure),
     "api": ("start and memory of the API", rest.api),
     "worker": ("memory of a CLIP worker", rest.worker),
 }
