@@ -17,6 +17,8 @@ AMONG_FIRST = 5
 """A text search is right when a picture whose name or keywords answer it is among so many first hits."""
 PICTURE_SCORE = 0.999
 """Least cosine of a picture to itself; it is decoded and embedded anew for the search."""
+LEFT_OVER = 0.75
+"""Of what a negative weight is against, the hits may still show so much."""
 
 
 def judge(facts: Facts) -> list[Claim]:
@@ -66,7 +68,7 @@ def _weighted(search: WeightedSearch | None) -> Claim:
     if search is None:
         return _not_reached(text)
     detail = f"red in the hits for “{search.wanted}”: {search.red_before:.0%}, less “{search.unwanted}”: "
-    return Claim(text, 2 * search.red_after < search.red_before, f"{detail}{search.red_after:.0%}")
+    return Claim(text, search.red_after < LEFT_OVER * search.red_before, f"{detail}{search.red_after:.0%}")
 
 
 def _filtered(search: FilteredSearch | None) -> Claim:

@@ -95,9 +95,9 @@ def test_picture_searches(search: Search) -> None:
 
 def test_a_weight_that_changes_little() -> None:
     facts = good_facts()
-    facts.weighted = replace(WEIGHTED, red_after=0.5)
+    facts.weighted = replace(WEIGHTED, red_after=0.6)
     assert [claim.detail for claim in judge(facts) if not claim.held] == [
-        "red in the hits for “fruit”: 70%, less “red”: 50%"
+        "red in the hits for “fruit”: 70%, less “red”: 60%"
     ]
 
 
