@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from bench.figure import Figure
-from bench.figures import calibration, claim, duplicates, end_to_end, indexing, rest, searching, submit, wait
+from bench.figures import calibration, claim, duplicates, end_to_end, indexing, rest, searching, submit, tagging, wait
 from bench.lab import Lab
 
 Measure = Callable[[Lab], list[Figure]]
@@ -19,6 +19,9 @@ FIGURES: Groups = {
     "cached-search": ("text searches that were asked before, answered by the API itself", searching.cached),
     "indexing": ("pictures indexed a second with a model of the usual size, beside the bare model", indexing.usual),
     "indexing-starter": ("the same with the shipped starter model", indexing.starter),
+    "tagging": ("pictures tagged a second with a model of the usual size, beside the bare model", tagging.usual),
+    "tagging-starter": ("the same with the shipped starter model", tagging.starter),
+    "tagging-memory": ("peak memory of a worker process that tags a directory", tagging.memory),
     "claim": ("claim latency in a deep queue and in a shallow one", claim.measure),
     "calibration": ("one cutoff for all searches, on the relevance and on the cosine", calibration.measure),
     "duplicates": ("grouping of up to 100,000 hashes; precision and recall of each method", duplicates.measure),
