@@ -113,6 +113,14 @@ class OpenClip:
         with torch.inference_mode():
             return np.asarray(self.module.encode_text(self.tokenizer(list(texts)), normalize=True))
 
+    def logits(self, images: Sequence[Image.Image], texts: Sequence[str]) -> Vectors:
+        """`(images, texts)`, at the model's own temperature and with its bias."""
+        import torch
+
+        with torch.inference_mode():
+            batch = torch.stack([self.transform(image) for image in images])
+            return np.asarray(self.module.get_logits(batch, self.tokenizer(list(texts)))[0])
+
 
 def timm_images(spec: ModelSpec, images: Sequence[Image.Image]) -> Vectors:
     """timm's documented feature extraction, with rows brought to unit length."""

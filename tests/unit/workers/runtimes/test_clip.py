@@ -17,6 +17,7 @@ from tests.unit.workers.runtimes.references import (
     save_open_clip,
     worst_cosine,
 )
+from workers.labels import LabelCache
 from workers.runtimes import imports
 from workers.runtimes.clip import ClipRuntime
 from workers.runtimes.device import Compute, prepare_torch
@@ -184,3 +185,29 @@ def test_a_squashing_model_sees_the_whole_picture(tmp_path: Path) -> None:
     striped.paste("black", (0, 0, 100, 4))
     runtime, reference = ClipRuntime(spec, _FP32), OpenClip(spec.source)
     assert worst_cosine(_encode(runtime, [striped]), reference.images([striped])) >= 0.99999
+
+
+@pytest.mark.parametrize("compute", [_FP32, _BF16], ids=["fp32", "bf16"])
+def test_the_temperature_is_the_one_of_the_weights(
+    starter_spec: ModelSpec, reference: OpenClip, compute: Compute
+) -> None:
+    runtime = ClipRuntime(starter_spec, compute)
+    assert runtime.logit_scale == pytest.approx(reference.module.logit_scale.exp().item(), rel=1e-6)
+    assert runtime.logit_bias is None
+
+
+@pytest.mark.parametrize("bias", [None, -10.0])
+def test_scores_are_those_of_open_clips_logits(tmp_path: Path, bias: float | None) -> None:
+    config: dict[str, object] = {"embed_dim": 32, "vision_cfg": _VIT, "text_cfg": TOWER, "custom_text": True}
+    config |= {"init_logit_scale": 2.0} if bias is None else {"init_logit_scale": 1.5, "init_logit_bias": bias}
+    spec = save_open_clip(tmp_path / "model", config)
+    runtime, reference = ClipRuntime(spec, _FP32), OpenClip(spec.source)
+    labels, images = ["cat", "dog", "red car"], pictures()
+    side = LabelCache().get(runtime, labels, ["a {}"], tenant="t", weights="w", encode=runtime.encode_texts)
+    logits = reference.logits(images, ["a cat", "a dog", "a red car"])
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    vectors = _encode(runtime, images)
+    np.testing.assert_allclose(side.scores(vectors, multi_label=False), shares, atol=1e-3)
+    assert runtime.logit_bias == bias
+    if bias is not None:
+        np.testing.assert_allclose(side.scores(vectors, multi_label=True), 1 / (1 + np.exp(-logits)), rtol=1e-2)
