@@ -22,6 +22,11 @@ def catalogue_pictures(count: int, *, mark: int = 0) -> list[bytes]:
     return [_marked(shipped[n % len(shipped)], mark * 1_000_003 + n) for n in range(count)]
 
 
+def catalogue_subcategories() -> list[str]:
+    """What each shipped picture is of, such as `heart`, in their order."""
+    return [json.loads(line)["subcategory"] for line in (CATALOGUE / "catalogue.jsonl").read_text().splitlines()]
+
+
 def _marked(picture: bytes, number: int) -> bytes:
     """The same picture with one more chunk, of a type that decoders skip (WebP container, RIFF header)."""
     body = picture[12:] + b"BNCH" + struct.pack("<IQ", 8, number)
