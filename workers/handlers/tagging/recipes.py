@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from shared.contracts.tag import TagInput
 from shared.images.hashing import file_hash
+from shared.loaded_models import entry_of
 from workers.context import JobContext, JobHandle
 from workers.embedding import CachedModel
 from workers.labels import LabelVectors
@@ -35,25 +36,25 @@ class Recipe:
     min_score: float
     multi_label: bool
     hash: str
-    """The same for jobs that would give every picture the same tags."""
+    """The same for jobs that would give every picture the same tags, on whichever machine they run: so the model counts
+    by its entry in `models.toml`, and not by the times of its files there."""
 
     @classmethod
     def of(cls, input: TagInput, job: JobHandle, model: CachedModel, context: JobContext) -> Self:
         """Raises JobStopped, and JobError (`model_mismatch`) for a model that reads no text."""
-        alias = model.model.spec.alias
-        weights = context.services.embedders.weights(alias)
+        spec = model.model.spec
         labels = context.services.labels.get(
             model.model,
             input.labels,
             input.template,
             tenant=job.tenant,
-            weights=weights,
+            weights=context.services.embedders.weights(spec.alias),
             encode=lambda prompts: model.texts([(job.tenant, prompt) for prompt in prompts]),
             checkpoint=job.raise_if_stopped,
         )
-        made_from = [alias, weights, input.labels, input.template, input.best, input.min_score, input.multi_label]
+        made_from = [entry_of(spec), input.labels, input.template, input.best, input.min_score, input.multi_label]
         digest = hashlib.sha256(orjson.dumps(made_from)).hexdigest()
-        return cls(alias, labels, input.best, input.min_score, input.multi_label, digest)
+        return cls(spec.alias, labels, input.best, input.min_score, input.multi_label, digest)
 
     def tags(self, pictures: Vectors) -> list[Tags]:
         """The tags of pictures `(n, d)`; equal scores stand in the order of the labels."""

@@ -109,10 +109,12 @@ def test_another_recipe_tags_anew(room: Room, photos: Path, other: dict[str, Any
     assert counts(run(room, **other)) == (1, 0, 1, 0)
 
 
-def test_other_weights_tag_anew(room: Room, photos: Path) -> None:
+def test_another_entry_of_the_model_tags_anew_and_other_file_times_do_not(room: Room, photos: Path) -> None:
     put(photos, "a.png")
     run(room)
-    room.embedders.seen["fake"] = "others"
+    room.embedders.seen["fake"] = "as they look on another machine"
+    assert counts(run(room)) == (1, 0, 1, 0)
+    room.model.spec = room.model.spec.model_copy(update={"revision": "another"})
     assert counts(run(room)) == (1, 1, 0, 0)
 
 
