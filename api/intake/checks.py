@@ -43,11 +43,11 @@ def check_against_collection(draft: Draft, model: str, schema: Mapping[str, str]
             code=ErrorCode.MODEL_MISMATCH,
         )
     if raw is not None and schema is not None:
-        told = set(faults.found)  # what is wrong without any schema
+        told = {fault.path for fault in faults.found}  # what is wrong without any schema
         try:
             filters.parse(raw, draft.path("filter"), schema)
         except InvalidInput as error:
-            faults.extend(fault for fault in error.faults if fault not in told)
+            faults.extend(fault for fault in error.faults if fault.path not in told)
     if schema is not None:
         for index, item in enumerate(draft.get("items") or ()):
             faults.extend(check_payload(item.payload, schema, draft.path(f"items.{index}.payload")))
