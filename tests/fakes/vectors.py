@@ -49,6 +49,7 @@ class MemoryVectorStore:
         yield count
 
     def copy_deletes(self, source: CollectionRef, target: CollectionRef, *, fence: Fence | None = None) -> None:
+        self._check(target, fence)
         for (owner, id), version in list(self._deleted.items()):
             if owner == source.id:
                 self.delete(target, [id], version=version, fence=fence)
