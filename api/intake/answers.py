@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from api.intake.drafts import Draft
+from api.intake.sharing import SharedLookup
 from shared.cache.clients import AsyncCache
 from shared.cache.results import Searched, result_key
 from shared.contracts.search import SEARCH, SearchInput
@@ -14,15 +15,17 @@ from shared.model_registry import ModelRegistry
 
 Answer = Literal["hit", "miss", "away"]
 PART = 32
-"""Entries that one request reads at a time."""
+"""Entries that are read at a time."""
 MAX_BYTES = 4_000_000
 """A batch takes outputs from the cache until it has so many bytes of them; workers see to the rest."""
+MOST_NAMES = 1_000
 
 # At the very moment of the request: what was written before it has moved the version that is read here.
 COLLECTIONS = """
-SELECT c.name, c.id, c.vectors_id, c.version, c.model, l.weights
-FROM collections c JOIN loaded_models l ON l.alias = c.model
-WHERE c.tenant = $1 AND c.name = ANY($2::text[]) AND c.deleted_at IS NULL
+SELECT c.tenant, c.name, c.id, c.vectors_id, c.version, c.model, l.weights
+FROM unnest($1::text[], $2::text[]) AS asked(tenant, name)
+JOIN collections c ON c.tenant = asked.tenant AND c.name = asked.name AND c.deleted_at IS NULL
+JOIN loaded_models l ON l.alias = c.model
 """
 
 
@@ -34,13 +37,18 @@ class Looked:
     json: str | None = None
 
 
+_MISS, _AWAY = Looked("miss"), Looked("away")
+
+
 class KnownAnswers:
     """Looks drafts up. Raises nothing for a cache that is away; DependencyUnavailable when Postgres is."""
 
     def __init__(self, database: Database, registry: ModelRegistry, cache: AsyncCache) -> None:
         self._database = database
-        self._registry = registry
         self._cache = cache
+        self._entries = {spec.alias: entry_of(spec) for spec in registry}
+        self._collections = SharedLookup(self._look_for_collections, most=MOST_NAMES)
+        self._outputs = SharedLookup(self._look_for_outputs, most=PART)
 
     async def look_up(self, tenant: str, drafts: Sequence[Draft]) -> dict[int, Looked]:
         """What is known of the searches among checked drafts, by their place; others are not in the answer."""
@@ -50,29 +58,39 @@ class KnownAnswers:
         if not searches:
             return {}
         names = sorted({input.collection for input in searches.values()})
-        rows = {row["name"]: row for row in await self._database.fetch(COLLECTIONS, tenant, names)}
-        keys = {place: key for place, input in searches.items() if (key := self._key(tenant, rows, input))}
-        return {place: Looked("miss") for place in searches} | await self._read(keys)
+        rows = dict(zip(names, await self._collections.get_many([(tenant, name) for name in names]), strict=True))
+        keys = {place: key for place, input in searches.items() if (key := self._key(rows[input.collection], input))}
+        return dict.fromkeys(searches, _MISS) | await self._read(keys)
 
-    def _key(self, tenant: str, rows: Mapping[str, Row], input: SearchInput) -> str | None:
-        row = rows.get(input.collection)
-        if row is None or row["model"] not in self._registry or input.model not in (None, row["model"]):
+    def _key(self, row: Row | None, input: SearchInput) -> str | None:
+        if row is None or row["model"] not in self._entries or input.model not in (None, row["model"]):
             return None
-        entry = entry_of(self._registry.get(row["model"]))
-        searched = Searched(tenant, row["id"], row["vectors_id"], row["version"], entry, row["weights"])
+        entry = self._entries[row["model"]]
+        searched = Searched(row["tenant"], row["id"], row["vectors_id"], row["version"], entry, row["weights"])
         return result_key(searched, input)
 
     async def _read(self, keys: Mapping[int, str]) -> dict[int, Looked]:
         looked: dict[int, Looked] = {}
         size = 0
         for part in _parts(keys):
-            values = await self._cache.get_many([key for _, key in part]) if size < MAX_BYTES else [None] * len(part)
-            if values is None:
-                return looked | {place: Looked("away") for place in keys if place not in looked}
-            for (place, _), value in zip(part, values, strict=True):
-                size += len(value or b"")
-                looked[place] = Looked("miss") if value is None else Looked("hit", value.decode())
+            if size >= MAX_BYTES:
+                break
+            for (place, _), one in zip(part, await self._outputs.get_many([key for _, key in part]), strict=True):
+                looked[place] = one or _MISS
+                size += len(looked[place].json or "")
         return looked
+
+    async def _look_for_collections(self, asked: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Row]:
+        tenants, names = [tenant for tenant, _ in asked], [name for _, name in asked]
+        rows = await self._database.fetch(COLLECTIONS, tenants, names)
+        return {(row["tenant"], row["name"]): row for row in rows}
+
+    async def _look_for_outputs(self, keys: Sequence[str]) -> dict[str, Looked]:
+        contents = await self._cache.get_many(keys)
+        if contents is None:
+            return dict.fromkeys(keys, _AWAY)
+        pairs = zip(keys, contents, strict=True)
+        return {key: Looked("hit", content.decode()) for key, content in pairs if content is not None}
 
 
 def _input(draft: Draft) -> SearchInput:
