@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from api.intake import answers
 from shared.jobs import control, queries, submission
 from shared.jobs.queries import JobFilter
 from shared.jobs.submission import NewJob
@@ -91,3 +92,18 @@ async def test_replays_are_found_by_their_keys(url: str) -> None:
 async def test_lists_read_a_page_of_an_index(url: str, narrowed: dict[str, Any]) -> None:
     statement, arguments = queries.page_statement(JobFilter(tenant="tenant2", **narrowed), 21)
     assert "Seq Scan on jobs" not in await plan(url, statement, *arguments)
+
+
+async def test_collections_are_found_by_tenant_and_name(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        "INSERT INTO collections (id, tenant, name, model, dimension) "
+        "SELECT gen_random_uuid(), 'tenant' || i % 50, 'name' || i, 'm', 4 FROM generate_series(1, 20000) i"
+    )
+    await connection.execute("INSERT INTO loaded_models (alias, weights) VALUES ('m', 'w')")
+    await connection.execute("ANALYZE collections, loaded_models")
+    await connection.close()
+    tenants, names = ["tenant2", "tenant3", "tenant4"], ["name2", "name3", "name3"]
+    shown = await plan(url, answers.COLLECTIONS, tenants, names)
+    assert "Seq Scan on collections" not in shown
+    assert "rows=2" in shown.splitlines()[0]
