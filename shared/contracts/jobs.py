@@ -57,6 +57,7 @@ class MetricsView(Contract):
     run_seconds: float | None
     """From the start of the last attempt to the end."""
     cached: bool = False
+    """The result was known already: the API itself answered, and no worker ran the job."""
 
 
 class UrlsView(Contract):
