@@ -21,6 +21,7 @@ from shared.errors import (
     WorkerDraining,
 )
 from shared.storage import StorageError
+from tests.fakes.cache import MemoryCache
 from tests.fakes.picture_server import Answer, picture_server
 from tests.fakes.services import Room
 from workers.context import JobContext
@@ -169,3 +170,32 @@ def test_a_part_that_is_away_is_no_pictures_fault(error: Exception) -> None:
     room.files.read = away  # type: ignore[method-assign]
     with pytest.raises(type(error)):
         embed(room, {"images": [{"file": "file_" + "a" * 26}]})
+
+
+def test_what_was_embedded_before_is_not_embedded_again() -> None:
+    room = Room(cache=MemoryCache())
+    with picture_server() as server:
+        server.answers["/a.png"] = Answer(body=png("red"))
+        (first,) = embed(room, {"images": [server.url("/a.png"), inline(b"text")], "texts": ["red", "red"]})
+        (again,) = embed(room, {"images": [inline(b"text"), inline(png("red")), inline(png("blue"))], "texts": ["red"]})
+        server.answers["/a.png"] = Answer(body=png("blue"))
+        (changed,) = embed(room, {"images": [server.url("/a.png")]})
+    assert (room.model.image_batches, room.model.text_batches) == ([1, 1], [1])
+    assert isinstance(first, EmbedOutput)
+    assert isinstance(again, EmbedOutput)
+    assert isinstance(changed, EmbedOutput)
+    assert again.embeddings[1].vector == first.embeddings[0].vector
+    assert again.embeddings[3].vector == first.embeddings[2].vector == first.embeddings[3].vector
+    assert again.embeddings[0].error is not None
+    assert again.embeddings[0].error == first.embeddings[1].error
+    assert changed.embeddings[0].vector == again.embeddings[2].vector, "known by its bytes, not by its address"
+
+
+def test_a_long_text_is_said_to_be_cut_also_when_it_is_known() -> None:
+    room = Room(cache=MemoryCache())
+    input = EmbedInput.model_validate({"texts": ["a text of rather more words than the fake model can read"]})
+    for _ in range(2):
+        job = room.job()
+        handle([input], room.context(job))
+        assert "only its beginning was embedded" in job.take_report().log
+    assert room.model.text_batches == [1]
