@@ -6,11 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from qdrant_client import QdrantClient
+
 from shared import collections, files
 from shared.collections import CollectionRow
 from shared.database.pool import Connection, Pool, connect
+from shared.vectors.fencing import Fencing
 from shared.vectors.pgvector import PgVectorStore
 from shared.vectors.protocol import CollectionRef, Fence, Point, StoredPoint
+from shared.vectors.qdrant import QdrantVectorStore
 from tests.fakes.models import FakeEmbedder, fake_spec
 from tests.fakes.services import Room
 from tests.integration.shared.jobs.conftest import add_job, job_row, pass_time
@@ -23,26 +27,32 @@ Act = Callable[[], object]
 KINDS: tuple[str, ...] = ("index", "reembed", "delete_collection")
 
 
-class Interrupted(PgVectorStore):
+class _Interrupted:
     """Does what a test says at certain moments."""
 
-    def __init__(self, pool: Pool) -> None:
-        super().__init__(pool)
-        self.before_upsert: Act = lambda: None
-        self.during_pass: Act = lambda: None
-        self.after_first_pass: Act = lambda: None
+    before_upsert: Act = staticmethod(lambda: None)
+    during_pass: Act = staticmethod(lambda: None)
+    after_first_pass: Act = staticmethod(lambda: None)
 
     def upsert(self, collection: CollectionRef, points: Sequence[Point], *, fence: Fence | None = None) -> None:
         self.before_upsert()
-        super().upsert(collection, points, fence=fence)
+        super().upsert(collection, points, fence=fence)  # type: ignore[misc]
 
     def copy_deletes(self, source: CollectionRef, target: CollectionRef, *, fence: Fence | None = None) -> None:
-        super().copy_deletes(source, target, fence=fence)
+        super().copy_deletes(source, target, fence=fence)  # type: ignore[misc]
         self.during_pass()
 
     def optimize(self, collection: CollectionRef) -> bool:
         self.after_first_pass()
-        return super().optimize(collection)
+        return bool(super().optimize(collection))  # type: ignore[misc]
+
+
+class InterruptedPgVector(_Interrupted, PgVectorStore):
+    """In Postgres."""
+
+
+class InterruptedQdrant(_Interrupted, QdrantVectorStore):
+    """In Qdrant's in-process mode."""
 
 
 class HookedEmbedder(FakeEmbedder):
@@ -60,13 +70,15 @@ class HookedEmbedder(FakeEmbedder):
 class Catalogue:
     """Everything belongs to the tenant `t`, and its collection is `c`, unless it says otherwise."""
 
-    def __init__(self, url: str, pool: Pool) -> None:
+    def __init__(self, url: str, pool: Pool, qdrant: QdrantClient | None = None) -> None:
         self.connection: Connection = connect(url)
         self.old = HookedEmbedder(fake_spec().model_copy(update={"default_for": ("index", "search")}))
         self.new = HookedEmbedder(fake_spec("other", dimension=8))
         room = Room(model=self.old, others=(self.new,))
         self.pictures = room.files
-        self.vectors = Interrupted(pool)
+        self.vectors: InterruptedPgVector | InterruptedQdrant = InterruptedPgVector(pool)
+        if qdrant is not None:
+            self.vectors = InterruptedQdrant(qdrant, Fencing(pool), index_payloads=False)
         self.services = replace(room.services, vectors=self.vectors, collections=PooledCollections(pool))
         registry = Handlers()
         handlers = {name: registry[name] for name in KINDS}
