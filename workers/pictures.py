@@ -30,8 +30,7 @@ from shared.images.client import SafeClient
 from shared.images.decode import DecodeLimits, decode
 from shared.images.exif import taken_at
 from shared.images.fetch import FetchPolicy, fetch
-from shared.images.fingerprint import Fingerprint
-from shared.images.fingerprinting import fingerprint_of
+from shared.images.fingerprinting import Sketch, sketch_of
 from shared.images.inline import decode_inline
 from shared.storage import StorageError
 from workers import directories
@@ -109,9 +108,9 @@ class PictureLoader:
         with self._decoding:
             return decode(data, self._limits, min_side=min_side, whole_up_to=whole_up_to)
 
-    def fingerprint(self, image: Image, data: bytes, *, sha256: str | None = None) -> Fingerprint:
-        """What tells copies of a picture by; see `shared.images.fingerprinting`."""
-        return fingerprint_of(image, data, self._limits, sha256=sha256)
+    def sketch(self, image: Image, data: bytes, *, sha256: str | None = None) -> Sketch:
+        """What a picture's fingerprint is made from; see `shared.images.fingerprinting`."""
+        return sketch_of(image, data, self._limits, sha256=sha256)
 
     def taken_at(self, data: bytes) -> datetime | None:
         """When the camera says that the picture was taken; see `shared.images.exif`."""

@@ -17,7 +17,7 @@ from bench.samples import Samples
 from local.settings import REPOSITORY
 from shared.contracts.deduplicate import DEFAULT_BITS, DEFAULT_COSINE
 from shared.images.decode import DecodeLimits, decode
-from shared.images.fingerprinting import fingerprint_of
+from shared.images.fingerprinting import fingerprints_of, sketch_of
 from workers.duplicates.components import Indexes
 from workers.duplicates.grouping import MIN_DETAIL, Grouping
 from workers.duplicates.hamming import close_pairs
@@ -150,7 +150,8 @@ def _made(lab: Lab, originals: list[bytes]) -> _Made:
     def add(data: bytes) -> None:
         name = f"{len(pictures):06}"
         (folder / name).write_bytes(data)
-        pictures.append(Candidate.of(name, fingerprint_of(decode(data, DecodeLimits()), data, DecodeLimits())))
+        (fingerprint,) = fingerprints_of([sketch_of(decode(data, DecodeLimits()), data, DecodeLimits())])
+        pictures.append(Candidate.of(name, fingerprint))
 
     with lab.track("made set", len(CHANGES)) as step:
         for data in originals:

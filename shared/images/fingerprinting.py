@@ -1,5 +1,8 @@
 """Fingerprints of decoded pictures. For workers: the front never loads what this imports."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import imagehash
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +23,8 @@ _LOW = 8
 _THUMBNAIL_SIDE = 256
 """Pixels of the shorter side, down to which whole factors are averaged first: at 12 megapixels 5 ms instead of 57, and
 the hashes stay within 2 bits."""
-_REDUCING_GAP = 2.0
+_REDUCING_GAP = 1.0
+"""Of what is left, whole factors again: on the catalogue 1 finds the same copies as 3, in a tenth of the time."""
 _NOISE = 4.0
 """Grey levels of an orthonormal DCT: JPEG at quality 60 moves nine coefficients in ten by less than 2.3."""
 _EXIF_MARKS = (b"Exif", b"EXIF", b"eXIf")
@@ -37,8 +41,22 @@ def _cosines() -> NDArray[np.float32]:
 _COSINES = _cosines()
 
 
-def fingerprint_of(image: Image, data: bytes, limits: DecodeLimits, *, sha256: str | None = None) -> Fingerprint:
-    """The fingerprint of a picture.
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """What is left of a picture's pixels for its fingerprint, and what is known without them."""
+
+    file_hash: str
+    pixel_hash: str
+    width: int
+    height: int
+    size: int
+    taken_at: str | None
+    small: Image
+    """32 x 32 grey pixels."""
+
+
+def sketch_of(image: Image, data: bytes, limits: DecodeLimits, *, sha256: str | None = None) -> Sketch:
+    """The part of the work that takes the pixels, nearly all of it without the GIL: for threads.
 
     Args:
         image: upright RGB pixels, as `decode` makes them of `data`.
@@ -46,19 +64,38 @@ def fingerprint_of(image: Image, data: bytes, limits: DecodeLimits, *, sha256: s
         sha256: the file's hash, where it is known already.
     """
     declared = inspect(data, limits)
-    small = _thumbnail(image)
     taken = taken_at(data, limits) if any(mark in data for mark in _EXIF_MARKS) else None
-    return Fingerprint(
+    return Sketch(
         file_hash=sha256 or file_hash(data),
         pixel_hash=pixel_hash(image),
-        perceptual_hash=_hex(imagehash.phash(small)),
-        difference_hash=_hex(imagehash.dhash(small)),
         width=declared.width,
         height=declared.height,
         size=len(data),
         taken_at=taken.isoformat() if taken else None,
-        detail=_detail(small),
+        small=_thumbnail(image),
     )
+
+
+def fingerprints_of(sketches: Sequence[Sketch]) -> list[Fingerprint]:
+    """The rest, a batch at a time: small steps in Python, which slow each other down on many threads (measured: on 16
+    they take four to eight times as long).
+    """
+    if not sketches:
+        return []
+    return [
+        Fingerprint(
+            file_hash=sketch.file_hash,
+            pixel_hash=sketch.pixel_hash,
+            perceptual_hash=_hex(imagehash.phash(sketch.small)),
+            difference_hash=_hex(imagehash.dhash(sketch.small)),
+            width=sketch.width,
+            height=sketch.height,
+            size=sketch.size,
+            taken_at=sketch.taken_at,
+            detail=detail,
+        )
+        for sketch, detail in zip(sketches, _details(sketches), strict=True)
+    ]
 
 
 def _thumbnail(image: Image) -> Image:
@@ -74,7 +111,10 @@ def _hex(hashed: imagehash.ImageHash) -> str:
     return np.packbits(hashed.hash).tobytes().hex()
 
 
-def _detail(small: Image) -> int:
-    """Coefficients of the pHash that differ from their median, which makes the bits, by more than noise."""
-    low = _COSINES @ np.asarray(small, dtype=np.float32) @ _COSINES.T
-    return int(np.count_nonzero(np.abs(low - np.median(low)) > _NOISE))
+def _details(sketches: Sequence[Sketch]) -> list[int]:
+    """Coefficients of each pHash that differ from their median, which makes the bits, by more than noise."""
+    pixels = np.stack([np.asarray(sketch.small, dtype=np.float32) for sketch in sketches])
+    low = (_COSINES @ pixels @ _COSINES.T).reshape(len(sketches), -1)
+    far = np.abs(low - np.median(low, axis=1, keepdims=True)) > _NOISE
+    counts: list[int] = np.count_nonzero(far, axis=1).tolist()
+    return counts

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from shared.collections import CollectionRow
 from shared.contracts.deduplicate import MAX_LISTED_FAILURES, DeduplicateInput
 from shared.errors import JobError, JobStopped
-from shared.images.fingerprint import Fingerprint
+from shared.images.fingerprinting import Sketch, fingerprints_of
 from shared.roots import Directory
 from shared.vectors.filter_nodes import Filter
 from workers import directories
@@ -41,7 +41,7 @@ class Gathered:
 
 @dataclass(frozen=True)
 class _Looked:
-    fingerprint: Fingerprint
+    sketch: Sketch
     pixels: NDArray[np.uint8] | None
 
 
@@ -111,9 +111,10 @@ class PictureReader:
         batches = pictures.load(wanted, self._look, batch=IMAGE_BATCH, before_waiting=self._context.flush)
         for batch in batches:
             good = [(key, looked) for key, looked in batch if isinstance(looked, _Looked)]
+            fingerprints = fingerprints_of([looked.sketch for _, looked in good])
             vectors = self._embed([looked for _, looked in good])
-            for at, (key, looked) in enumerate(good):
-                found.append((key, Candidate.of(key[1], looked.fingerprint), None if vectors is None else vectors[at]))
+            for at, ((key, _), fingerprint) in enumerate(zip(good, fingerprints, strict=True)):
+                found.append((key, Candidate.of(key[1], fingerprint), None if vectors is None else vectors[at]))
             for key, other in batch:
                 if isinstance(other, JobStopped):
                     raise other
@@ -134,8 +135,8 @@ class PictureReader:
         """In full, so that equal pixels are seen whatever format they come in."""
         pictures = self._context.services.pictures
         image = pictures.decode(data)
-        fingerprint = pictures.fingerprint(image, data)
-        return _Looked(fingerprint, None if self._model is None else self._model.preprocess(image))
+        sketch = pictures.sketch(image, data)
+        return _Looked(sketch, None if self._model is None else self._model.preprocess(image))
 
     def _embed(self, looked: list[_Looked]) -> NDArray[np.float32] | None:
         pixels = [one.pixels for one in looked if one.pixels is not None]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from shared.contracts.index import IndexInput, IndexOutput
 from shared.errors import ErrorCode, JobError, JobStopped, PermanentJobError
 from shared.images.fingerprint import Fingerprint
-from shared.images.fingerprinting import WHOLE_PIXELS
+from shared.images.fingerprinting import WHOLE_PIXELS, Sketch, fingerprints_of
 from shared.images.hashing import file_hash
 from shared.model_registry import ModelSpec
 from workers.context import JobContext, JobHandle
@@ -29,7 +29,7 @@ Slot = tuple[int, int]
 class _Prepared:
     pixels: NDArray[np.uint8]
     content_hash: str
-    fingerprint: Fingerprint
+    sketch: Sketch
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,7 @@ def _index(runs: dict[int, IndexRun], model: EmbeddingRuntime, context: JobConte
         if run.known.get(item.id) == content_hash:
             return _Unchanged(content_hash)
         image = pictures.decode(data, min_side=model.decode_hint, whole_up_to=WHOLE_PIXELS)
-        fingerprint = pictures.fingerprint(image, data, sha256=picture_hash)
-        return _Prepared(model.preprocess(image), content_hash, fingerprint)
+        return _Prepared(model.preprocess(image), content_hash, pictures.sketch(image, data, sha256=picture_hash))
 
     ready = pictures.load(_wanted(runs), prepare, batch=IMAGE_BATCH, before_waiting=context.flush)
     open_jobs = set(runs)
@@ -121,14 +120,19 @@ def _index(runs: dict[int, IndexRun], model: EmbeddingRuntime, context: JobConte
 def _embed(batch: list[_Ready], runs: dict[int, IndexRun], model: EmbeddingRuntime) -> None:
     """Make points of the pictures that are new, but for copies that a job does not want."""
     prepared = [(slot, made) for slot, made in batch if isinstance(made, _Prepared)]
-    pictures: dict[int, dict[str, Fingerprint]] = defaultdict(dict)
-    for (job, position), made in prepared:
-        pictures[job][runs[job].input.items[position].id] = made.fingerprint
-    left_out = {job: runs[job].leave_out(fingerprints) for job, fingerprints in pictures.items()}
-    good = [(slot, made) for slot, made in prepared if runs[slot[0]].input.items[slot[1]].id not in left_out[slot[0]]]
-    vectors = model.encode_images(np.stack([made.pixels for _, made in good])) if good else ()
-    for ((job, position), made), vector in zip(good, vectors, strict=True):
-        runs[job].keep(position, made.content_hash, vector, made.fingerprint)
+    fingerprints = fingerprints_of([made.sketch for _, made in prepared])
+    of_jobs: dict[int, dict[str, Fingerprint]] = defaultdict(dict)
+    for ((job, position), _), fingerprint in zip(prepared, fingerprints, strict=True):
+        of_jobs[job][runs[job].input.items[position].id] = fingerprint
+    left_out = {job: runs[job].leave_out(found) for job, found in of_jobs.items()}
+    good = [
+        (runs[job], position, made, fingerprint)
+        for ((job, position), made), fingerprint in zip(prepared, fingerprints, strict=True)
+        if runs[job].input.items[position].id not in left_out[job]
+    ]
+    vectors = model.encode_images(np.stack([made.pixels for _, _, made, _ in good])) if good else ()
+    for (run, position, made, fingerprint), vector in zip(good, vectors, strict=True):
+        run.keep(position, made.content_hash, vector, fingerprint)
 
 
 def _wanted(runs: dict[int, IndexRun]) -> Iterable[Wanted[Slot]]:

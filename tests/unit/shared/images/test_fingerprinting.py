@@ -10,7 +10,7 @@ from PIL import Image
 
 from shared.images.decode import DecodeLimits, decode
 from shared.images.fingerprint import Fingerprint
-from shared.images.fingerprinting import WHOLE_PIXELS, fingerprint_of
+from shared.images.fingerprinting import WHOLE_PIXELS, fingerprints_of, sketch_of
 from tests.fakes.images import encoded, exif, exif_moment, quarters
 from workers.duplicates.grouping import MIN_DETAIL
 
@@ -19,7 +19,8 @@ LIMITS = DecodeLimits()
 
 
 def taken(data: bytes, **options: int) -> Fingerprint:
-    return fingerprint_of(decode(data, LIMITS, **options), data, LIMITS)
+    (found,) = fingerprints_of([sketch_of(decode(data, LIMITS, **options), data, LIMITS)])
+    return found
 
 
 def drawing(name: str = "banana") -> Image.Image:
