@@ -107,3 +107,9 @@ def test_expired_rows_tell_whether_an_attempt_may_have_left_files(
     ]
     sweeping.delete(connection, [old])
     assert connection.execute("SELECT id FROM jobs").fetchall() == [(kept,)]
+
+
+def test_a_job_that_the_api_answered_has_left_no_files(connection: Connection, add: AddJob) -> None:
+    job_id = add(state="succeeded", output="{}", cached=True, expires_in=-1)
+    (expired,) = sweeping.expired(connection, page=10)
+    assert (expired.id, expired.may_have_files) == (job_id, False)
