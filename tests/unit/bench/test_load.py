@@ -64,3 +64,10 @@ def test_a_request_says_how_long_its_body_is() -> None:
         b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
     )
     assert load.request("/health/live").startswith(b"GET /health/live HTTP/1.1\r\n")
+
+
+def test_a_rate_spreads_requests_evenly(server: _Server) -> None:
+    done = load.run(server.port, [load.request("/x", b"{}")] * 20, connections=4, rate=200)
+    assert len(done.latencies) == 20
+    assert done.seconds >= 19 / 200, "the last one is not due before"
+    assert min(done.latencies) > 0
