@@ -157,7 +157,9 @@ def test_json_in_the_pages_is_json() -> None:
                 json.loads(block.text)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/api.md", "docs/operating.md", "docs/search.md", "docs/tagging.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/api.md", "docs/operating.md", "docs/search.md", "docs/tagging.md", "docs/duplicates.md"]
+)
 def test_every_line_to_type_at_a_running_server_is_tried(name: str) -> None:
     asking = [block for block in blocks(ROOT / name) if block.language == "bash" and "curl " in block.text]
     assert asking
