@@ -70,6 +70,7 @@ def drop_stale(
     """
     item, file = after or ("", "")
     with connection.transaction():
+        connection.execute("SET LOCAL idle_in_transaction_session_timeout = '60s'")  # jobs may wait for the notes
         named = {"collection": collection_id, "item": item, "file": file, "page": page}
         rows = connection.execute(_LOCK_PAGE, named).fetchall()
         if not rows:

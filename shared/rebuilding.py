@@ -27,6 +27,8 @@ REPLACED_SECONDS = 600.0
 REMEMBER_SECONDS = 86_400.0
 """How long it is remembered that vectors were replaced: longer than an attempt that writes may run."""
 
+_GIVE_UP = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
+"""A process that stands still must not keep everybody else waiting: Postgres ends its transaction for it."""
 _PUT_OFF = """
 INSERT INTO discarded_vectors (vectors_id, dimension, remove_after)
 VALUES (%(id)s, %(dimension)s, now() + make_interval(secs => %(seconds)s))
@@ -69,6 +71,7 @@ def locked(connection: Connection, collection_id: uuid.UUID, fence: Fence) -> It
         PermanentJobError: the collection was deleted (`collection_unknown`).
     """
     with connection.transaction():
+        connection.execute(_GIVE_UP)
         hold_job(connection, fence)
         with connection.cursor(row_factory=class_row(CollectionRow)) as cursor:
             query: Any = f"SELECT {COLUMNS} FROM collections WHERE id = %s AND deleted_at IS NULL FOR UPDATE"

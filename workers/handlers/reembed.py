@@ -113,6 +113,7 @@ class _Rebuild:
     def _replace_if(self, before: CollectionRow) -> ReembedOutput | None:
         """Put the new vectors in place, unless the collection was written to since it was as `before`."""
         output = None
+        fault_point("worker.before_effect")
         with self._collections.locked(self._collection.id, self._job.fence) as locked:
             self._check(locked.row)
             if not self._written(before, locked.row):
@@ -133,7 +134,6 @@ class _Rebuild:
     def _replace(self, locked: LockedCollection) -> ReembedOutput:
         self._job.raise_if_stopped()
         output = self._output()
-        fault_point("worker.before_effect")
         locked.replace_vectors(self._build, self._input.model)
         return output
 
