@@ -159,36 +159,47 @@ async def test_what_was_deleted_is_not_found_any_more(shop: Shop) -> None:
     assert (cached(after), found(after)) == (False, ["b"])
 
 
-async def test_a_new_payload_is_shown_at_once(shop: Shop, worker: ShopWorker, postgres_url: str) -> None:
+async def test_what_a_filter_deleted_is_not_found_any_more(shop: Shop) -> None:
     await shop.ask(text="red")
-    collection = worker.services.collections.find("default", "shoes")
-    assert collection is not None
-    before = worker.services.vectors.get(collection.ref, ["a"])["a"].version
-    assert worker.services.vectors.replace_payload(
-        collection.ref, "a", payload={"color": "crimson"}, text=None, version=before, expected_version=before
-    )
+    body = {"filter": {"color": "red"}}
+    assert (await shop.post("/v1/collections/shoes/items/delete", body)).json() == {"deleted": 1}
+    after = await shop.ask(text="red")
+    assert (cached(after), found(after)) == (False, ["b"])
+
+
+async def test_a_new_payload_is_shown_at_once(shop: Shop) -> None:
+    await shop.ask(text="red")
+    patch = {"payload": {"color": "crimson"}}
+    assert (await shop.client.patch("/v1/collections/shoes/items/a", json=patch)).status_code == 200
     after = await shop.ask(text="red")
     assert (cached(after), after["output"]["results"][0]["payload"]) == (False, {"color": "crimson"})
 
 
-async def test_a_collection_made_anew_has_no_past(shop: Shop, worker: ShopWorker, postgres_url: str) -> None:
+async def test_a_collection_made_anew_has_no_past(shop: Shop, postgres_url: str) -> None:
     """Also when its version has come to the same number."""
-    await shop.ask(text="red")
-    with psycopg.connect(postgres_url) as connection:
-        connection.execute("UPDATE collections SET name = 'gone', deleted_at = now()")
-    await shop.index(a="green", b="blue")
-    with psycopg.connect(postgres_url) as connection:
-        versions = connection.execute("SELECT version FROM collections").fetchall()
-        assert versions[0] == versions[1]
-    assert not cached(await shop.ask(text="red"))
-
-
-async def test_a_rebuilt_collection_has_no_past(shop: Shop, worker: ShopWorker, postgres_url: str) -> None:
-    await shop.ask(text="red")
-    with psycopg.connect(postgres_url) as connection:
-        connection.execute("UPDATE collections SET vectors_id = gen_random_uuid()")
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        version = "SELECT version FROM collections WHERE deleted_at IS NULL"
+        before = connection.execute(version).fetchone()
+        await shop.ask(text="red")
+        assert (await shop.client.delete("/v1/collections/shoes")).status_code == 202
+        await shop.index(a="green", b="blue")
+        assert connection.execute(version).fetchone() == before
     after = await shop.ask(text="red")
-    assert (cached(after), found(after)) == (False, [])
+    assert not cached(after)
+    assert {result["payload"]["color"] for result in after["output"]["results"]} == {"green", "blue"}
+
+
+async def test_a_collection_embedded_anew_has_no_past(shop: Shop) -> None:
+    before = await shop.ask(text="red")
+    answer = await shop.post("/v1/collections/shoes/reembed", {"model": "other"})
+    assert answer.status_code == 202
+    assert cached(await shop.ask(text="red")), "the old vectors are there until the new ones take their place"
+    await shop.worker.run("clip_batch")
+    assert (await shop.get(answer.json()["id"]))["status"] == "succeeded"
+    after = await shop.ask(text="red")
+    assert (cached(after), found(after)) == (False, found(before))
+    assert shop.worker.leases.models["other"].text_batches == [1]
+    assert cached(await shop.ask(text="red"))
 
 
 async def test_other_weights_under_the_same_alias_have_no_past(
