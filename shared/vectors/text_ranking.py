@@ -21,8 +21,10 @@ def sought(words: Sequence[str]) -> list[str]:
 def worths(found: Mapping[str, int], items: int) -> dict[str, int]:
     """What each word is worth, in parts of `SCALE`, rarest first. `found`: how many of the `items` have the word.
 
-    Words that none has are left out.
+    Words that none has are left out. A store that counts the items apart from the words may have counted fewer of
+    them by then than have a word; a worth below zero would turn the ranking round.
     """
+    items = max([items, *found.values()])
     rarest_first = sorted((count, word) for word, count in found.items() if count)
     return {word: round(weight(count, items) * SCALE) for count, word in rarest_first}
 
