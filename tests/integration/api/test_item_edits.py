@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import httpx
@@ -11,11 +12,12 @@ from fastapi import FastAPI
 
 from api.services import Services
 from shared.collections import CollectionRow, find
-from shared.database.pool import Connection, connect
+from shared.database.pool import connect
 from shared.vectors.pgvector import PgVectorStore
 from shared.vectors.protocol import CollectionRef, Point
 from tests.integration.api.conftest import FakeWorker
 from tests.integration.api.test_refusals import paths, problem
+from tests.integration.workers.rig import until
 
 ITEMS = "/v1/collections/shoes/items"
 
@@ -159,30 +161,30 @@ async def test_a_job_submitted_before_does_not_bring_deleted_items_back(
     assert await ids(client) == ["2", "3", "4"]
 
 
-async def test_a_write_holds_the_collection_as_it_is(
+async def test_who_takes_the_collection_waits_for_a_write_and_finds_its_version_moved(
     app: FastAPI, client: httpx.AsyncClient, shoes: CollectionRow, postgres_url: str
 ) -> None:
-    """Whoever deletes it, or gives it other vectors, waits for the write, and finds its version moved."""
-    taken = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    """As those do who delete it or give it other vectors; and the write does not wait for them."""
+    versions: list[int] = []
+
+    def take() -> None:
+        with connect(postgres_url) as other:
+            query = "SELECT version FROM collections WHERE id = %s FOR UPDATE"
+            versions.extend(row[0] for row in other.execute(query, (shoes.id,)))
+
+    taker = threading.Thread(target=take)
 
     class Slow(PgVectorStore):
         def delete(self, collection: CollectionRef, ids: Any, *, version: Any = None, fence: Any = None) -> None:
-            with connect(postgres_url) as other:
-                refused.append(_can_lock(other, shoes))
+            taker.start()
+            with connect(postgres_url) as looker:
+                until(lambda: bool(looker.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone()))
+            assert versions == []
             super().delete(collection, ids, version=version, fence=fence)
-            loop.call_soon_threadsafe(taken.set)
 
-    refused: list[bool] = []
     services: Services = app.state.services
+    before = row_of(postgres_url).version
     services.__dict__["vectors"] = Slow(services.pool)
     assert (await client.delete(f"{ITEMS}/1")).status_code == 204
-    await asyncio.wait_for(taken.wait(), 5)
-    assert refused == [False]
-    with connect(postgres_url) as other:
-        assert _can_lock(other, shoes)
-
-
-def _can_lock(connection: Connection, row: CollectionRow) -> bool:
-    query = "SELECT 1 FROM collections WHERE id = %s FOR UPDATE SKIP LOCKED"
-    return connection.execute(query, (row.id,)).fetchone() is not None
+    await asyncio.to_thread(taker.join, 5)
+    assert versions == [before + 1]
