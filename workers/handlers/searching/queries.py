@@ -82,6 +82,7 @@ def mix(parts: Sequence[Part]) -> Vector:
         PermanentJobError: `invalid_input`; they cancel each other out.
     """
     weights = np.array([part.asked.weight for part in parts], dtype=np.float64)
+    weights /= np.abs(weights).max()  # squares of the smallest doubles are zero
     vectors = np.stack([part.vector for part in parts if part.vector is not None]).astype(np.float64)
     mixed = weights @ vectors
     length = float(np.linalg.norm(mixed))

@@ -126,4 +126,4 @@ def _hit(point: StoredPoint, vector: Vector) -> Hit:
     assert point.vector is not None
     own = point.vector.astype(np.float64)
     cosine = float(own @ vector.astype(np.float64)) / float(np.linalg.norm(own))
-    return Hit(point.id, cosine, point.payload, point.text, point.vector)
+    return Hit(point.id, max(-1.0, min(1.0, cosine)), point.payload, point.text, point.vector)

@@ -53,7 +53,7 @@ def _copy(source: dict[str, Any], keys: Sequence[str], target: dict[str, Any]) -
     key, rest = keys[0], keys[1:]
     if key not in source:
         return
-    if not rest or target.get(key) is source[key]:  # wanted, or there already, as a whole
+    if not rest or (key in target and target[key] is source[key]):  # wanted, or there already, as a whole
         target[key] = source[key]
     elif isinstance(source[key], dict):
         inner = target.get(key, {})

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from shared.contracts.search import SearchInput, SearchOutput
 from shared.errors import ErrorCode
+from shared.vectors.protocol import Point
 from workers.handlers.search import handle
 
 from .room import ITEMS, ask, found, ids, refused, stocked, vectors
@@ -29,6 +31,20 @@ def test_a_hybrid_result_has_both_scores() -> None:
     assert named.cosine == pytest.approx(float(vectors()[42] @ ROOM.model.encode_texts(["red"])[0]), abs=1e-5)
     assert [result.id for result in rest] == [result.id for result in only_near if result.id != "item-042"][:19]
     assert {result.id: result.cosine for result in rest}.items() <= {r.id: r.cosine for r in only_near}.items()
+
+
+def test_no_cosine_lies_beyond_one() -> None:
+    """Of vectors in single precision, some are longer than 1 by a hair."""
+    room = stocked(1)
+    (row,) = [vector for vector in vectors(200) if np.linalg.norm(vector.astype(np.float64)) > 1 + 2e-8][:1]
+    collection = room.collections.find("t", "things")
+    assert collection is not None
+    room.vectors.upsert(collection.ref, [Point(f"copy-{n:03}", row, {}, f"number {n}") for n in range(150)])
+    copy = found(room, vector=row.tolist(), text_match="149", top_k=1)[0]
+    assert copy.id == "copy-149"
+    assert copy.cosine == pytest.approx(1, abs=1e-6)
+    assert copy.cosine <= 1
+    assert copy.distance >= 0
 
 
 def test_hybrid_pages_continue_each_other() -> None:

@@ -118,6 +118,13 @@ def test_a_vector_may_have_any_length(scale: float) -> None:
     assert ids(ROOM, vector=[float(x) * scale for x in vectors()[9]], top_k=1) == ["item-009"]
 
 
+@pytest.mark.parametrize("scale", [1e-320, 1e-200, 1e-6, 50])
+def test_weights_count_by_their_ratio_only(scale: float) -> None:
+    parts = ({"item": "item-009", "weight": 2}, {"item": "item-010", "weight": -1})
+    scaled = [{**part, "weight": part["weight"] * scale} for part in parts]
+    assert ids(ROOM, query=scaled, top_k=20) == ids(ROOM, query=list(parts), top_k=20)
+
+
 def test_pictures_mix_and_are_waited_for_together() -> None:
     room = stocked(50)
     query = [{"image": inline(png("red"))}, {"image": inline(png("blue")), "weight": -0.5}, {"text": "cup"}]

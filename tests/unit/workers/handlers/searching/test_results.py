@@ -18,7 +18,7 @@ PAYLOAD = {"price": 3, "size": {"eu": 42, "us": {"men": 9, "women": 10}}, "tags"
         (["size", "size.eu"], {"size": PAYLOAD["size"]}),
         (["size.eu", "size"], {"size": PAYLOAD["size"]}),
         (["none", "empty"], {"none": None, "empty": {}}),
-        (["missing", "size.missing", "price.deeper", "tags.a", "empty.x"], {}),
+        (["missing", "size.missing", "price.deeper", "tags.a", "empty.x", "none.x"], {}),
     ],
 )
 def test_chosen_fields_keep_the_objects_that_hold_them(paths: list[str], found: dict[str, object]) -> None:
