@@ -26,6 +26,11 @@ class Components:
         if self._held >= ENOUGH:
             self._merge()
 
+    def labels(self) -> Indexes:
+        """`(n,)`: equal for nodes that are connected."""
+        self._merge()
+        return self._labels
+
     def groups(self) -> list[list[int]]:
         """The components of two nodes or more: each in ascending order, by their first node."""
         self._merge()

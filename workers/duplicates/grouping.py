@@ -95,11 +95,15 @@ class Grouping:
         hashes = np.array(
             [(self._pictures[i].perceptual, self._pictures[i].difference) for i in detailed], dtype=np.uint64
         )
-        distinct, first, same = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
+        distinct, same = np.unique(hashes, axis=0, return_inverse=True)
+        alike = Components(len(distinct))
+        close = close_pairs(distinct, self._within, labels=alike.labels, checkpoint=self._checkpoint)
+        for left, right in close:
+            alike.join(left, right)
+        label = alike.labels()[same.reshape(-1)]
+        _, one_each = np.unique(label, return_index=True)
         components = Components(len(self._pictures))
-        components.join(detailed, detailed[first[same.reshape(-1)]])
-        for left, right in close_pairs(distinct, self._within, checkpoint=self._checkpoint):
-            components.join(detailed[first[left]], detailed[first[right]])
+        components.join(detailed, detailed[one_each[np.searchsorted(label[one_each], label)]])
         return components.groups()
 
     def _semantic(self, among: Sequence[int], neighbours: Neighbours) -> list[Group]:

@@ -21,7 +21,11 @@ SLICE = 1 << 20
 
 
 def close_pairs(
-    hashes: Hashes, within: int, *, checkpoint: Callable[[float], None] = lambda _: None
+    hashes: Hashes,
+    within: int,
+    *,
+    labels: Callable[[], Indexes] | None = None,
+    checkpoint: Callable[[float], None] = lambda _: None,
 ) -> Iterator[tuple[Indexes, Indexes]]:
     """All pairs of rows that are within so many bits of each other in every column, a slice at a time.
 
@@ -31,6 +35,8 @@ def close_pairs(
     Args:
         hashes: `(n, columns)`; the first column is the one that is cut into chunks.
         within: bits, 0 to 15.
+        labels: `(n,)`, asked for again and again: pairs with equal ones are not wanted any more. It keeps many hashes
+            that lie close together from being compared in all their pairs, once they are known to be connected.
         checkpoint: called between slices with the share of the work that is done; what it raises ends it all.
     """
     masks = _masks(within // CHUNKS)
@@ -41,7 +47,8 @@ def close_pairs(
         offsets = np.searchsorted(values, np.arange((1 << CHUNK_BITS) + 1))
         for at, mask in enumerate(masks):
             checkpoint((number * len(masks) + at) / passes)
-            for left, right in _candidates(values, offsets, mask):
+            connected = None if labels is None else _uniform(labels()[order], offsets)
+            for left, right in _candidates(values, offsets, mask, connected):
                 checkpoint((number * len(masks) + at) / passes)
                 for column in ordered:
                     close = np.bitwise_count(column[left] ^ column[right]) <= within
@@ -69,8 +76,21 @@ def _chunks(hashes: Hashes) -> Iterator[Indexes]:
         yield packed[:, 0] << 8 | packed[:, 1]
 
 
-def _candidates(values: Indexes, offsets: Indexes, mask: int) -> Iterator[tuple[Indexes, Indexes]]:
-    """Pairs of places whose values differ in exactly the bits of `mask`, each pair once. `values`: sorted."""
+def _uniform(labels: Indexes, offsets: Indexes) -> Indexes:
+    """The label that all places with a value have, by value; -1 where they have several, or there are none."""
+    found = np.full(1 << CHUNK_BITS, -1, dtype=np.int64)
+    used = np.flatnonzero(np.diff(offsets))
+    low, high = (reduce(labels, offsets[used]) for reduce in (np.minimum.reduceat, np.maximum.reduceat))
+    found[used] = np.where(low == high, low, -1)
+    return found
+
+
+def _candidates(
+    values: Indexes, offsets: Indexes, mask: int, connected: Indexes | None
+) -> Iterator[tuple[Indexes, Indexes]]:
+    """Pairs of places whose values differ in exactly the bits of `mask`, each pair once, without those that are
+    connected already. `values`: sorted.
+    """
     if mask:
         left = np.flatnonzero(values & (1 << (mask.bit_length() - 1)) == 0)
         partner = values[left] ^ mask
@@ -79,6 +99,9 @@ def _candidates(values: Indexes, offsets: Indexes, mask: int) -> Iterator[tuple[
         left = np.arange(len(values), dtype=np.int64)
         begin, end = left + 1, offsets[values + 1]
     some = end > begin
+    if connected is not None:
+        one, other = connected[values[left]], connected[values[left] ^ mask]
+        some &= (one != other) | (one < 0)
     left, begin, counts = left[some], begin[some], (end - begin)[some]
     before = np.concatenate([[0], np.cumsum(counts)])
     start = 0
