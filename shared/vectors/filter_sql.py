@@ -44,10 +44,9 @@ class _Compiler:
     def condition(self, filter: Filter) -> sql.Composable:
         match filter:
             case Equals(path, value):
-                return self._equals(path, value)
+                return self._one_of(path, (value,))
             case OneOf(path, values):
-                listed = self._bind([json.dumps(value, ensure_ascii=False) for value in values])
-                return sql.SQL("COALESCE({} @> ANY ({}::text[]::jsonb[]), false)").format(self._field(path), listed)
+                return self._one_of(path, values)
             case Between(path):
                 return self._between(filter, path)
             case Exists(path):
@@ -65,10 +64,10 @@ class _Compiler:
         glue = sql.SQL(" AND ") if word == " AND " else sql.SQL(" OR ")
         return sql.SQL("({})").format(glue.join([self.condition(part) for part in parts]))
 
-    def _equals(self, path: Path, value: Scalar) -> sql.Composable:
-        """Containment in the whole payload, as the value itself or as an element: both can use the GIN index."""
-        alone, element = self._bind(_nested(path, value)), self._bind(_nested(path, [value]))
-        return sql.SQL("({0} @> {1}::jsonb OR {0} @> {2}::jsonb)").format(self._column, alone, element)
+    def _one_of(self, path: Path, values: tuple[Scalar, ...]) -> sql.Composable:
+        """Containment in the whole payload, as the value itself or as an element: what the GIN index answers."""
+        nested = [_nested(path, found) for value in values for found in (value, [value])]
+        return sql.SQL("({} @> ANY ({}::text[]::jsonb[]))").format(self._column, self._bind(nested))
 
     def _between(self, range: Between, path: Path) -> sql.Composable:
         test = self._moment_test(range) if range.of_moments else self._number_test(range)

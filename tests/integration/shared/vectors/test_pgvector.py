@@ -92,7 +92,7 @@ def test_searches_use_the_index(pool: ConnectionPool[Any], large: CollectionRef)
     assert name not in plan(pool, large, exact=True)
 
 
-def test_words_copies_counts_and_samples_come_from_their_indexes(
+def test_words_copies_values_counts_and_samples_come_from_their_indexes(
     pool: ConnectionPool[Any], large: CollectionRef
 ) -> None:
     def explained(query: sql.Composed, params: dict[str, Any]) -> str:
@@ -106,6 +106,8 @@ def test_words_copies_counts_and_samples_come_from_their_indexes(
     copies = explained(pgvector_sql.copies(large), {"files": ["a"], "pixels": ["b"]})
     assert "ix_items_file_hash" in copies
     assert "ix_items_pixel_hash" in copies
+    for filter in ({"n": 17}, {"n": {"in": [17, 18, 19]}}, {"n": {"in": list(range(1_000))}}):
+        assert "ix_items_payload" in explained(*pgvector_sql.count(large, parse(filter))), filter
     assert "Index Only Scan using ix_items_live" in explained(*pgvector_sql.count(large, None))
     assert "Index Scan using ix_items_live" in explained(pgvector_sql.sample(large), {"limit": 100})
 
