@@ -152,6 +152,8 @@ def _create_tagged_images() -> None:
         postgresql_ops={"tags": "jsonb_path_ops"},
     )
     op.create_index("ix_tagged_images_taken", "tagged_images", ["tenant", "exif_datetime", "id"])
+    best_score = sa.text("(((tags -> 0) ->> 'score')::float8)")
+    op.create_index("ix_tagged_images_score", "tagged_images", ["tenant", best_score, "id"])
 
 
 def _create_label_sets() -> None:

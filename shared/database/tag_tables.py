@@ -81,6 +81,7 @@ class TaggedImage(Base):
         UniqueConstraint("tenant", "image_path"),
         Index("ix_tagged_images_tags", "tags", postgresql_using="gin", postgresql_ops={"tags": "jsonb_path_ops"}),
         Index("ix_tagged_images_taken", "tenant", "exif_datetime", "id"),
+        Index("ix_tagged_images_score", "tenant", sql_text("(((tags -> 0) ->> 'score')::float8)"), "id"),
     )
 
 

@@ -65,7 +65,7 @@ def conditions(filter: TagFilter, arguments: Arguments) -> str:
 def best_score(filter: TagFilter, arguments: Arguments) -> str:
     """A query for a row's score as `key`: that of the best of the named tags; of its best tag where none is named."""
     if not filter.named:
-        return "SELECT (tags->0->>'score')::float8 AS key"  # they are stored best first
+        return "SELECT (tags->0->>'score')::float8 AS key"  # stored best first; ix_tagged_images_score says the same
     return f"""
       SELECT max(score) AS key FROM jsonb_to_recordset(tags) AS entry(tag text, score float8)
       WHERE tag = ANY({arguments.add(filter.named)}::text[])

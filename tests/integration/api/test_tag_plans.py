@@ -85,6 +85,18 @@ async def test_a_page_of_many_follows_its_order(
         assert "ix_tagged_images_tags" not in shown
 
 
+@pytest.mark.parametrize("sort", ["score", "-score"])
+@pytest.mark.parametrize("narrowed", [{}, {"none": ("rare 7",)}], ids=str)
+async def test_so_does_one_by_the_best_score(url: str, sort: Sort, narrowed: dict[str, Any]) -> None:
+    for after in (None, Position(0.5, 700)):
+        statement, arguments = page_statement(TagFilter("tenant2", **narrowed), sort, after=after, limit=101)
+        shown = await plan(url, statement, arguments)
+        assert "ix_tagged_images_score" in shown
+        assert "Sort" not in shown
+    untagged = page_statement(TagFilter("tenant2"), sort, after=Position(None, 9_000), limit=101, keyless=True)
+    assert "ix_tagged_images_score" in await plan(url, *untagged)
+
+
 async def test_undated_pictures_and_months_follow_an_index(url: str) -> None:
     undated = page_statement(TagFilter("tenant2"), "-taken", after=Position(None, 9_000), limit=101, keyless=True)
     assert "Seq Scan" not in await plan(url, *undated)
