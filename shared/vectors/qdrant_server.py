@@ -39,14 +39,12 @@ class QdrantServer:
         name = name_of(collection)
         with _reachable():
             self._check_version()
-            if not self.client.collection_exists(name):
-                self._create(name, collection.dimension)
-                missing = {**points_of.INDEXES, **indexes}
-            elif indexes:
+            there: Mapping[str, object] = {}
+            if self.client.collection_exists(name):
                 there = self.client.get_collection(name).payload_schema
-                missing = {key: type for key, type in indexes.items() if key not in there}
             else:
-                return
+                self._create(name, collection.dimension)
+            missing = {key: type for key, type in {**points_of.INDEXES, **indexes}.items() if key not in there}
             if self._index_payloads:
                 for key, type in missing.items():
                     self.client.create_payload_index(name, key, field_schema=type)

@@ -149,6 +149,25 @@ def test_declared_fields_get_indexes(server: Server, store: QdrantVectorStore) -
     )
 
 
+def test_indexes_that_a_collection_lacks_are_made_when_it_is_created_again(
+    server: Server, store: QdrantVectorStore
+) -> None:
+    """Whoever made it may have died before it had its indexes."""
+    has = {key: {"data_type": type.value, "points": 0} for key, type in INDEXES.items() if key != "words"}
+    server.answers[("GET", f"{PATH}/exists")] = [(200, {"exists": True})]
+    server.answers[("GET", PATH)] = [(200, collection_info(has))]
+    store.create_collection(COLLECTION)
+    assert [body["field_name"] for method, path, body in server.requests if method == "PUT"] == ["words"]
+
+
+def collection_info(payload_schema: dict[str, Any]) -> dict[str, Any]:
+    hnsw = {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000}
+    optimizer = {"deleted_threshold": 0.2, "vacuum_min_vector_number": 1_000, "default_segment_number": 0}
+    config = {"params": {}, "hnsw_config": hnsw, "optimizer_config": {**optimizer, "flush_interval_sec": 5}}
+    state = {"status": "green", "optimizer_status": "ok", "segments_count": 1}
+    return {**state, "config": config, "payload_schema": payload_schema}
+
+
 def test_a_text_search_ranks_the_rarest_words_first_and_no_more_than_it_may() -> None:
     warnings.filterwarnings("ignore", message="Local mode is not recommended")
     small = QdrantVectorStore(QdrantClient(":memory:"), Unfenced(), index_payloads=False, max_candidates=3)
