@@ -77,7 +77,8 @@ class Roots:
         """The directory that `directory` names for this tenant.
 
         Raises:
-            PermanentJobError: `invalid_input`: unknown root, no such folder, or it leads out of its root.
+            PermanentJobError: `invalid_input`: unknown root, no such folder, one that leads out of its root, or one by a
+                link whose name is not UTF-8.
         """
         self.check(directory)
         name, *below = check_directory(directory).split("/")
@@ -90,7 +91,7 @@ class Roots:
             raise _refusal(f"the folder {directory!r} leads out of its root by a link")
         if not folder.is_dir():
             raise _refusal(f"{directory!r} is no folder; name the folder that the pictures are in")
-        return Directory(root, folder, "/".join([name, *folder.relative_to(root).parts]))
+        return Directory(root, folder, _source(name, folder.relative_to(root)))
 
 
 def _resolved(path: Path, named: str) -> Path:
@@ -99,6 +100,15 @@ def _resolved(path: Path, named: str) -> Path:
     except (OSError, RuntimeError, UnicodeEncodeError) as error:  # RuntimeError: a loop of links
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it cannot be opened"
         raise _refusal(f"the folder {named!r} cannot be read on the worker's machine: {reason}") from error
+
+
+def _source(name: str, below: Path) -> str:
+    source = "/".join([name, *below.parts])
+    try:
+        source.encode()
+    except UnicodeEncodeError:  # a link led there: requests cannot name it
+        raise _refusal("the folder is a link to one whose name is not UTF-8; rename that one") from None
+    return source
 
 
 def _refusal(message: str) -> PermanentJobError:

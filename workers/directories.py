@@ -7,7 +7,7 @@ followed, so nothing is seen twice and no loop is walked; a linked file is read 
 import errno
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def read(directory: Directory, file: FoundFile, *, max_bytes: int) -> bytes:
             root), `image_unsupported` (no regular file), `image_too_large`.
     """
     try:
-        descriptor = _open_below(directory.root, _inside(directory.root, file.path))
+        descriptor = _open_below(directory.root, _inside(directory.root, file.path), os.O_NONBLOCK)
         try:
             found = os.fstat(descriptor)
             _check_regular(found)
@@ -120,7 +120,7 @@ def _folders(
     while left:
         folder, source = left.pop()
         try:
-            names = _listing(folder, source, endings)
+            names = _listing(directory.root, folder, source, endings)
         except PermanentJobError as error:
             yield folder, source, BadFile(source, error)
             continue
@@ -129,16 +129,21 @@ def _folders(
             left += [(folder / name, f"{source}/{_readable(name)}") for name in reversed(names.folders)]
 
 
-def _listing(folder: Path, source: str, endings: tuple[str, ...]) -> _Listing:
+def _listing(root: Path, folder: Path, source: str, endings: tuple[str, ...]) -> _Listing:
+    """Opened like a file: a link that has taken the folder's place since its parent was listed shows no names."""
     _check_name(folder.name, source)
     files, folders = [], []
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.name)
-                elif entry.name.lower().endswith(endings) and not _leads_to_folder(entry):
-                    files.append(entry.name)
+        descriptor = _open_below(root, folder.relative_to(root).parts, os.O_DIRECTORY)
+        try:
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.name)
+                    elif entry.name.lower().endswith(endings) and not _leads_to_folder(entry):
+                        files.append(entry.name)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise _unreachable(error, "folder") from error
     return _Listing(sorted(files), sorted(folders))
@@ -186,17 +191,20 @@ def _inside(root: Path, path: Path) -> tuple[str, ...]:
     return resolved.relative_to(root).parts
 
 
-def _open_below(root: Path, parts: tuple[str, ...]) -> int:
-    """Open `parts` below the root, none of which may be a link by now. O_NONBLOCK: a pipe would wait for a writer."""
+def _open_below(root: Path, parts: Sequence[str], flags: int) -> int:
+    """Open what `parts` name below the root, none of which may be a link by now.
+
+    Args:
+        flags: of the last part: O_DIRECTORY for a folder, O_NONBLOCK for a file (a pipe would wait for a writer).
+    """
     at = os.open(root, _OPEN | os.O_DIRECTORY)
-    try:
-        for part in parts[:-1]:
-            below = os.open(part, _OPEN | os.O_DIRECTORY, dir_fd=at)
+    for place, part in enumerate(parts, start=1):
+        try:
+            below = os.open(part, _OPEN | (flags if place == len(parts) else os.O_DIRECTORY), dir_fd=at)
+        finally:
             os.close(at)
-            at = below
-        return os.open(parts[-1], _OPEN | os.O_NONBLOCK, dir_fd=at)
-    finally:
-        os.close(at)
+        at = below
+    return at
 
 
 def _read_up_to(descriptor: int, count: int) -> bytes:

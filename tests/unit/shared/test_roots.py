@@ -1,5 +1,6 @@
 """Named roots: what requests may name, and that nothing leads out of them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,12 @@ def test_what_is_no_folder_inside_the_root_is_refused(photos: Path) -> None:
         with pytest.raises(PermanentJobError, match=says):
             roots.open("t", f"photos/{name}")
     assert roots.open("t", "photos/inside").source == "photos/2024/summer", "a folder has one name"
+
+
+def test_a_link_to_a_folder_whose_name_cannot_be_kept_is_refused(photos: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(photos) + b"/caf\xe9"))
+    (odd / "inner").mkdir(parents=True)
+    (photos / "inside").symlink_to(odd / "inner")
+    with pytest.raises(PermanentJobError, match="not UTF-8") as refusal:
+        Roots({"photos": str(photos)}).open("t", "photos/inside")
+    assert refusal.value.message.isprintable()

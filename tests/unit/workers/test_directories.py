@@ -109,6 +109,20 @@ def test_a_link_that_takes_a_files_place_meanwhile_leads_nowhere(root: Path) -> 
     assert refusal.value.code is ErrorCode.IMAGE_FORBIDDEN_ADDRESS
 
 
+def test_a_link_that_takes_a_folders_place_meanwhile_shows_no_names(root: Path) -> None:
+    put(root.parent / "secret" / "a.jpg")
+    put(root / "1.jpg")
+    put(root / "sub" / "a.jpg")
+    entries = walk(directory(root), extensions=EXTENSIONS)
+    next(entries)  # the root has been listed, the folder has not
+    (root / "sub" / "a.jpg").unlink()
+    (root / "sub").rmdir()
+    (root / "sub").symlink_to(root.parent / "secret")
+    (entry,) = entries
+    assert isinstance(entry, BadFile)
+    assert (entry.source, entry.error.code) == ("photos/sub", ErrorCode.IMAGE_UNREACHABLE)
+
+
 def test_what_is_gone_too_large_or_no_file_says_so(root: Path) -> None:
     path = put(root / "a.jpg", b"12345")
     found = only(root)
