@@ -85,8 +85,8 @@ def _tagged(run: TagRun | None) -> list[Claim]:
     again = "The same job once more tags nothing twice"
     if run is None:
         return [_not_reached(text) for text in (all_of, again)]
-    detail = f"{run.tagged} tagged, {sum(run.counts.values())} in the table"
-    complete = run.tagged == sum(run.counts.values()) == run.files - len(run.failed) >= LEAST_PICTURES
+    detail = f"{run.tagged} tagged, {run.total} in the table"
+    complete = run.tagged == run.total == sum(run.counts.values()) == run.files - len(run.failed) >= LEAST_PICTURES
     return [
         Claim(all_of, complete and len(run.failed) == 1, _with(detail, run.failed)),
         Claim(again, run.again_unchanged == run.tagged, f"{run.again_unchanged} of {run.tagged} unchanged"),

@@ -84,6 +84,15 @@ class TaggedPicture:
 
 
 @dataclass(frozen=True)
+class TagStatistic:
+    """How many pictures have a tag, and how sure it is on average."""
+
+    tag: str
+    count: int
+    mean_score: float
+
+
+@dataclass(frozen=True)
 class TagRun:
     """A directory of pictures, tagged by one job, and what the table then says."""
 
@@ -97,10 +106,14 @@ class TagRun:
     again_unchanged: int
     """Files that the same job, submitted once more, found unchanged."""
     again_seconds: float
-    counts: dict[str, int]
-    """Pictures by their best tag, as `GET /v1/tags/statistics` counts them."""
+    total: int
+    """Pictures in the table, as `GET /v1/tags/statistics` counts them; the next two as well."""
+    statistics: list[TagStatistic]
+    """Of each tag, whichever place it has."""
     months: dict[str, int]
     """Pictures by month of their EXIF date."""
+    counts: dict[str, int]
+    """Pictures by their best tag, counted by the demo."""
     samples: list[TaggedPicture]
     judged: int
     """Pictures whose catalogued keywords name exactly one of the labels."""
@@ -110,7 +123,7 @@ class TagRun:
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Pictures that are copies of each other. Members: file names with the distance from the keeper."""
+    """Pictures that are copies of each other: their file names, with that of the one to keep."""
 
     kind: str
     keeper: str

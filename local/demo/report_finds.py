@@ -40,6 +40,11 @@ def tags(run: TagRun | None, show: Show) -> str:
         return ""
     failed = "".join(f"<p class='soft'>Not tagged: {escape(reason)}</p>" for reason in run.failed)
     samples = "".join(_sample(sample, show) for sample in run.samples)
+    statistics = "".join(
+        f'<tr><td>{escape(entry.tag)}</td><td class="number">{entry.count}</td>'
+        f'<td class="number">{entry.mean_score:.2f}</td></tr>'
+        for entry in run.statistics
+    )
     share = f"{run.right} of {run.judged} ({run.right / run.judged:.0%})" if run.judged else "none"
     return f"""<section>
 <h2>A directory, tagged</h2>
@@ -49,6 +54,8 @@ unchanged in {run.again_seconds:.1f} s. The dates are EXIF data that the demo wr
 <ol class="hits card">{samples}</ol>
 <div class="tiles"><div class="card"><table><tr><th>best tag</th><th class="number">pictures</th><th></th></tr>
 {_bars(run.counts)}</table></div>
+<div class="card"><table><tr><th>any tag</th><th class="number">pictures</th><th class="number">mean score</th></tr>
+{statistics}</table></div>
 <div class="card"><table><tr><th>taken in</th><th class="number">pictures</th><th></th></tr>
 {_bars(run.months)}</table></div></div>
 <p class="soft">Of the pictures whose catalogued keywords name exactly one of the labels, {share} have it as their best

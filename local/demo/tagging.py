@@ -7,7 +7,7 @@ from typing import Any
 from local.demo.catalogue import Picture
 from local.demo.client import ENDED, Api, Job
 from local.demo.errors import DemoFailed
-from local.demo.facts import Tag, TaggedPicture, TagRun
+from local.demo.facts import Tag, TaggedPicture, TagRun, TagStatistic
 from local.demo.indexing import PATIENCE_SECONDS, POLL_SECONDS, Progress
 
 LABELS = (
@@ -48,8 +48,10 @@ def tag_directory(
         seconds=seconds,
         again_unchanged=again["unchanged"],
         again_seconds=again_seconds,
-        counts=_by_best_tag(tagged),
+        total=statistics["total"],
+        statistics=[TagStatistic(tag["tag"], tag["count"], tag["mean_score"]) for tag in statistics["tags"]],
         months={month["month"]: month["count"] for month in statistics["months"]},
+        counts=_by_best_tag(tagged),
         samples=_samples(tagged),
         judged=len(judged),
         right=sum(judged),

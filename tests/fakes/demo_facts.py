@@ -18,6 +18,7 @@ from local.demo.facts import (
     Tag,
     TaggedPicture,
     TagRun,
+    TagStatistic,
     WeightedSearch,
 )
 
@@ -67,8 +68,10 @@ TAGS = TagRun(
     seconds=2.0,
     again_unchanged=500,
     again_seconds=0.3,
-    counts={"cat": 300, "fruit": 200},
+    total=500,
+    statistics=[TagStatistic("fruit", 480, 0.42), TagStatistic("cat", 410, 0.37)],
     months={"2024-01": 500},
+    counts={"cat": 300, "fruit": 200},
     samples=[TaggedPicture("cat-face", [Tag("cat", 0.9), Tag("fruit", 0.1)])],
     judged=40,
     right=30,

@@ -121,11 +121,12 @@ def test_the_filter(search: FilteredSearch) -> None:
     ("run", "words"),
     [
         (replace(TAGS, tagged=499), "fails alone"),
+        (replace(TAGS, total=499), "fails alone"),
         (replace(TAGS, counts={"cat": 499}), "fails alone"),
         (replace(TAGS, failed=[]), "fails alone"),
         (replace(TAGS, again_unchanged=499), "nothing twice"),
     ],
-    ids=["not tagged", "not in the table", "a broken file passed", "tagged twice"],
+    ids=["not tagged", "not in the table", "one without a tag", "a broken file passed", "tagged twice"],
 )
 def test_tags(run: TagRun, words: str) -> None:
     facts = good_facts()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from local.demo.catalogue import load_pictures, load_queries
-from local.demo.facts import DuplicateGroup, Facts, Result
+from local.demo.facts import DuplicateGroup, Facts, Result, TagStatistic
 from local.demo.report import render, write_report
 from tests.fakes.demo_facts import DUPLICATES, FILTERED, KILL, TAGS, TEXT, WEIGHTED, good_facts
 
@@ -75,6 +75,12 @@ def test_every_picture_stands_in_it() -> None:
     assert _page(facts).seen.count("img") == 1 + 6
 
 
+def test_statistics_of_tags_stand_in_it() -> None:
+    html = render(good_facts(), PICTURES)
+    assert '<td>fruit</td><td class="number">480</td><td class="number">0.42</td>' in html
+    assert '<td>2024-01</td><td class="number">500</td>' in html
+
+
 @pytest.mark.parametrize("name", ['<script>alert("1")</script>', "a & b", "“quoted” 'so'"])
 def test_names_are_escaped(name: str) -> None:
     facts = good_facts()
@@ -82,7 +88,8 @@ def test_names_are_escaped(name: str) -> None:
     facts.kill = replace(KILL, role=name)
     facts.weighted = replace(WEIGHTED, wanted=name, unwanted=name)
     facts.filtered = replace(FILTERED, text=name, filter={name: name})
-    facts.tags = replace(TAGS, directory=name, counts={name: 1}, failed=[name])
+    statistics = [TagStatistic(name, 1, 0.5)]
+    facts.tags = replace(TAGS, directory=name, counts={name: 1}, statistics=statistics, failed=[name])
     facts.duplicates = replace(DUPLICATES, directory=name, groups=[DuplicateGroup("exact", name, [name])])
     facts.problem = name
     page = _page(facts)
