@@ -77,8 +77,8 @@ class Roots:
         """The directory that `directory` names for this tenant.
 
         Raises:
-            PermanentJobError: `invalid_input`: unknown root, no such folder, one that leads out of its root, or one by a
-                link whose name is not UTF-8.
+            PermanentJobError: `invalid_input`: unknown root, no such folder, it leads out of its root, or by a link
+                to a name that is not UTF-8.
         """
         self.check(directory)
         name, *below = check_directory(directory).split("/")
