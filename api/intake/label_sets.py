@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from api.intake.aside import Aside
 from api.intake.drafts import Draft
 from api.intake.faults import Faults
 from api.validation import faults_of
@@ -11,10 +12,17 @@ from shared import label_sets
 from shared.database.asynchronous import Database
 from shared.label_sets import LabelSetRow
 
+MAX_ADDED_CHARACTERS = 4_000_000
+"""What sets may add to the inputs of one batch, together: a name of a few characters can stand for 250,000."""
+_PUNCTUATION = 3
+"""Characters of JSON that come with each text."""
 
-async def resolve(database: Database, tenant: str, drafts: Sequence[Draft], faults: Faults) -> None:
+
+async def resolve(database: Database, tenant: str, drafts: Sequence[Draft], faults: Faults, aside: Aside) -> None:
     """Put labels where drafts name a set of the tenant's. Templates of the input's own stand. Faults go to `faults`."""
     found: dict[str, LabelSetRow | None] = {}
+    resolved: list[tuple[Draft, LabelSetRow]] = []
+    added = 0
     for draft in drafts:
         name = draft.get("label_set")
         if name is None:
@@ -25,8 +33,25 @@ async def resolve(database: Database, tenant: str, drafts: Sequence[Draft], faul
         if row is None:
             message = f"there is no label set {name!r}; make it with PUT /v1/label-sets/{name}, or give labels"
             faults.add(draft.path("label_set"), message)
-        else:
-            _put(draft, row, faults)
+            continue
+        added += _characters(row)
+        if added > MAX_ADDED_CHARACTERS:
+            message = (
+                f"makes more than {MAX_ADDED_CHARACTERS:,} characters of labels in this batch; send several batches"
+            )
+            faults.add(draft.path("label_set"), message)
+            return
+        resolved.append((draft, row))
+    await aside.run(added, lambda: _put_all(resolved, faults))
+
+
+def _characters(row: LabelSetRow) -> int:
+    return sum(len(text) + _PUNCTUATION for texts in (row.labels, row.templates) for text in texts)
+
+
+def _put_all(resolved: Sequence[tuple[Draft, LabelSetRow]], faults: Faults) -> None:
+    for draft, row in resolved:
+        _put(draft, row, faults)
 
 
 def _put(draft: Draft, row: LabelSetRow, faults: Faults) -> None:

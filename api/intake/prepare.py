@@ -83,7 +83,7 @@ class Intake:
         """
         drafts, faults = reading.drafts, reading.faults
         await self._check_collections(caller, drafts, faults)
-        await label_sets.resolve(self._database, caller.tenant, drafts, faults)
+        await label_sets.resolve(self._database, caller.tenant, drafts, faults, self.aside)
         await self._check_files(caller, drafts, faults)
         pictures = await read_inline(drafts, caller.tenant, self._policy.max_bytes, self._limits, faults)
         faults.raise_any()

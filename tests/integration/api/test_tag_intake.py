@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api.intake.label_sets import MAX_ADDED_CHARACTERS
 from shared.contracts.tag import DEFAULT_LABELS
 from tests.integration.api.conftest import FakeWorker, Make, running
 
@@ -90,6 +91,23 @@ async def test_in_a_batch_each_fault_has_its_place(client: httpx.AsyncClient) ->
     ]
     found = faults(await client.post("/v1/jobs/batch", json={"jobs": jobs}))
     assert list(found) == ["jobs.2.input.directory", "jobs.1.input.top_k"]
+
+
+async def test_a_small_batch_cannot_grow_beyond_measure_by_the_sets_that_it_names(
+    client: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    await put_set(client, "large", labels=[f"{number:03}{'x' * 197}" for number in range(1_000)])
+    await put_set(client, "small", labels=["cat", "dog"])
+
+    def batch(*names: str) -> dict[str, Any]:
+        return {"jobs": [{"kind": "tag", "input": {"directory": "photos", "label_set": name}} for name in names]}
+
+    within = ["large"] * (MAX_ADDED_CHARACTERS // 210_000)
+    assert (await client.post("/v1/jobs/batch", json=batch(*within, "small"))).status_code == 202
+    found = faults(await client.post("/v1/jobs/batch", json=batch(*within, *["large"] * 3, "small")))
+    assert len(found) == 1, "what is left is not looked at"
+    assert "several batches" in next(iter(found.values()))
+    assert worker.rows("SELECT count(*) FROM jobs") == [(len(within) + 1,)]
 
 
 async def test_the_same_key_and_body_is_the_same_job_though_the_set_has_changed(client: httpx.AsyncClient) -> None:
