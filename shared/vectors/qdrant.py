@@ -164,7 +164,7 @@ class QdrantVectorStore:
         wanted = self._without(collection, points_of.live(filter), exclude_ids)
         last = offset + top_k
         hits = self._nearest(collection, vector, wanted, last, with_vectors)
-        return [hit for hit in hits[:last] if min_score is None or hit.score >= min_score][offset:]
+        return [hit for hit in hits if min_score is None or hit.score >= min_score][offset:]
 
     def search_text(
         self,
@@ -307,18 +307,34 @@ class QdrantVectorStore:
     def _nearest(
         self, collection: CollectionRef, vector: Vector, wanted: models.Filter, last: int, with_vectors: bool
     ) -> list[Hit]:
-        """At least the `last` best hits, in order, with everything that ties with the last of them."""
+        """The `last` best hits, in order, chosen from all that tie with the last of them."""
         limit = last + SLACK
-        while True:
-            found = partial(self._server.client.query_points, name_of(collection), query=vector.tolist(), limit=limit)
-            answer = self._server.read(
-                partial(found, using=points_of.VECTOR, query_filter=wanted, with_vectors=with_vectors),
-                missing=None,
-            )
-            hits = sorted(map(points_of.to_hit, answer.points if answer else []), key=lambda hit: (-hit.score, hit.id))
-            if len(hits) < limit or hits[-1].score < hits[last - 1].score:
-                return hits
+        hits = self._query(collection, vector, wanted, limit, with_vectors=with_vectors)
+        if _settled(hits, last, limit):
+            return hits[:last]
+        while not _settled(hits, last, limit):
             limit *= 2
+            # Any number may tie: of most of them the id is all that is needed.
+            hits = self._query(collection, vector, wanted, limit, fields=["id"])
+        stored = self.get(collection, [hit.id for hit in hits[:last]], with_vectors=with_vectors)
+        found = [(hit.score, stored[hit.id]) for hit in hits[:last] if hit.id in stored]
+        return [Hit(point.id, score, point.payload, point.text, point.vector) for score, point in found]
+
+    def _query(
+        self,
+        collection: CollectionRef,
+        vector: Vector,
+        wanted: models.Filter,
+        limit: int,
+        *,
+        fields: list[str] | bool = True,
+        with_vectors: bool = False,
+    ) -> list[Hit]:
+        """Up to `limit` hits, best first, equal scores by id."""
+        query = partial(self._server.client.query_points, name_of(collection), query=vector.tolist(), limit=limit)
+        shown = partial(query, using=points_of.VECTOR, query_filter=wanted, with_vectors=with_vectors)
+        answer = self._server.read(partial(shown, with_payload=fields), missing=None)
+        return sorted(map(points_of.to_hit, answer.points if answer else []), key=lambda hit: (-hit.score, hit.id))
 
     def _retrieve(self, collection: CollectionRef, ids: Collection[str], with_vectors: bool) -> list[models.Record]:
         records: list[models.Record] = []
@@ -340,6 +356,11 @@ class QdrantVectorStore:
         self._server.read(
             lambda: self._server.client.delete(name_of(collection), points_selector=selector), missing=None
         )
+
+
+def _settled(hits: list[Hit], last: int, limit: int) -> bool:
+    """Whether nothing beyond these hits can tie with the last one wanted."""
+    return len(hits) < limit or hits[-1].score < hits[last - 1].score
 
 
 def _chunks(items: list[T]) -> Iterator[list[T]]:

@@ -178,6 +178,24 @@ def test_a_text_search_ranks_the_rarest_words_first_and_no_more_than_it_may() ->
     assert len(small.search_text(COLLECTION, ["frequent"], top_k=10)) == 3
 
 
+def test_of_many_that_tie_only_what_is_shown_is_read_whole(server: Server, store: QdrantVectorStore) -> None:
+    def scored(count: int) -> tuple[int, Any]:
+        points = [{"id": n, "version": 0, "score": 0.5, "payload": {"id": f"{n:03}"}} for n in reversed(range(count))]
+        return 200, {"points": points}
+
+    whole = {"id": "000", "payload": {"n": 1}, "text": "red", "high": 0, "low": 1}
+    server.answers[("POST", f"{PATH}/points/query")] = [scored(33), scored(66), scored(100)]
+    server.answers[("POST", f"{PATH}/points")] = [(200, [{"id": 0, "payload": whole}])]
+
+    (hit,) = store.search(COLLECTION, np.array([1, 0, 0], dtype=np.float32), top_k=1)
+
+    assert (hit.id, hit.score, hit.payload, hit.text) == ("000", 0.5, {"n": 1}, "red")
+    queries = [body for _, path, body in server.requests if path == f"{PATH}/points/query"]
+    assert [(body["limit"], body["with_payload"]) for body in queries] == [(33, True), (66, ["id"]), (132, ["id"])]
+    (read,) = [body for _, path, body in server.requests if path == f"{PATH}/points"]
+    assert read["ids"] == [str(uuid.uuid5(COLLECTION.id, "000"))]
+
+
 def test_a_missing_collection_reads_as_empty(server: Server, store: QdrantVectorStore) -> None:
     server.answers[("POST", f"{PATH}/points/count")] = [(404, None)]
     assert store.count(COLLECTION) == 0
