@@ -13,7 +13,7 @@ from api.views import JSON_OPTIONS
 from shared.tags.paging import TaggedRow
 
 CSV_COLUMNS = ("image_path", "taken_at", "tags", "best_tag", "score")
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 class ImageTag(BaseModel):

@@ -70,7 +70,7 @@ async def test_an_empty_export_is_one(client: httpx.AsyncClient) -> None:
     assert lines.headers["content-disposition"] == 'attachment; filename="tags.jsonl"'
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＠"])
 async def test_no_cell_is_taken_for_a_formula(client: httpx.AsyncClient, postgres_url: str, start: str) -> None:
     formula = f'{start}HYPERLINK("http://example.com";"a, b")\n'
     store(postgres_url, [Picture(formula, found={formula: 0.5})])
