@@ -1,6 +1,5 @@
 """The API's statements stay flat as rows grow: none of them reads the whole table of jobs."""
 
-import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +11,7 @@ from api.intake import answers
 from shared.jobs import control, queries, submission
 from shared.jobs.queries import JobFilter
 from shared.jobs.submission import NewJob
+from tests.integration.api.plans import plan, run_all
 
 ROWS = 100_000
 FILL = f"""
@@ -26,25 +26,8 @@ NOW = datetime.now(UTC)
 @pytest.fixture(scope="module")
 def url(make_database: Callable[[], str]) -> str:
     url = make_database()
-
-    async def fill() -> None:
-        connection = await asyncpg.connect(url)
-        await connection.execute(FILL)
-        await connection.execute("ANALYZE jobs")
-        await connection.close()
-
-    asyncio.run(fill())
+    run_all(url, FILL, "ANALYZE jobs")
     return url
-
-
-async def plan(url: str, statement: str, *arguments: Any) -> str:
-    connection = await asyncpg.connect(url)
-    transaction = connection.transaction()
-    await transaction.start()
-    lines = await connection.fetch(f"EXPLAIN (ANALYZE) {statement}", *arguments)
-    await transaction.rollback()
-    await connection.close()
-    return "\n".join(line[0] for line in lines)
 
 
 async def some_id(url: str) -> Any:

@@ -1,17 +1,16 @@
 """Questions about tags follow an index: pages do not slow down as the table grows."""
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, get_args
 
-import asyncpg
 import pytest
 
 from shared.tags import edits
 from shared.tags.filtering import TagFilter
 from shared.tags.paging import Position, Sort, page_statement
 from shared.tags.statistics import statistics_statement
+from tests.integration.api.plans import plan, run_all
 
 ROWS = 20_000
 FILL = f"""
@@ -28,25 +27,8 @@ MAY = {"taken_after": datetime(2021, 5, 1), "taken_before": datetime(2021, 6, 1)
 @pytest.fixture(scope="module")
 def url(make_database: Callable[[], str]) -> str:
     url = make_database()
-
-    async def fill() -> None:
-        connection = await asyncpg.connect(url)
-        await connection.execute(FILL)
-        await connection.execute("VACUUM ANALYZE tagged_images")
-        await connection.close()
-
-    asyncio.run(fill())
+    run_all(url, FILL, "VACUUM ANALYZE tagged_images")
     return url
-
-
-async def plan(url: str, statement: str, arguments: list[Any]) -> str:
-    connection = await asyncpg.connect(url)
-    transaction = connection.transaction()
-    await transaction.start()
-    lines = await connection.fetch(f"EXPLAIN (ANALYZE) {statement}", *arguments)
-    await transaction.rollback()
-    await connection.close()
-    return "\n".join(line[0] for line in lines)
 
 
 @pytest.mark.parametrize("sort", get_args(Sort))
@@ -57,12 +39,12 @@ async def plan(url: str, statement: str, arguments: list[Any]) -> str:
 )
 async def test_tags_are_found_by_the_index_on_them(url: str, sort: Sort, narrowed: dict[str, Any]) -> None:
     statement, arguments = page_statement(TagFilter("tenant2", **narrowed), sort, after=None, limit=101)
-    assert "ix_tagged_images_tags" in await plan(url, statement, arguments)
+    assert "ix_tagged_images_tags" in await plan(url, statement, *arguments)
 
 
 async def test_so_are_they_for_statistics(url: str) -> None:
     statement, arguments = statistics_statement(TagFilter("tenant2", all=("rare 7",)), limit=10, months_of="common")
-    assert "ix_tagged_images_tags" in await plan(url, statement, arguments)
+    assert "ix_tagged_images_tags" in await plan(url, statement, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +62,8 @@ async def test_a_page_of_many_follows_its_order(
 ) -> None:
     filter = TagFilter("tenant2", **narrowed)
     for after in (None, Position(key, 700)):
-        shown = await plan(url, *page_statement(filter, sort, after=after, limit=101))
+        statement, arguments = page_statement(filter, sort, after=after, limit=101)
+        shown = await plan(url, statement, *arguments)
         assert index in shown
         assert "ix_tagged_images_tags" not in shown
 
@@ -90,21 +73,25 @@ async def test_a_page_of_many_follows_its_order(
 async def test_so_does_one_by_the_best_score(url: str, sort: Sort, narrowed: dict[str, Any]) -> None:
     for after in (None, Position(0.5, 700)):
         statement, arguments = page_statement(TagFilter("tenant2", **narrowed), sort, after=after, limit=101)
-        shown = await plan(url, statement, arguments)
+        shown = await plan(url, statement, *arguments)
         assert "ix_tagged_images_score" in shown
         assert "Sort" not in shown
-    untagged = page_statement(TagFilter("tenant2"), sort, after=Position(None, 9_000), limit=101, keyless=True)
-    assert "ix_tagged_images_score" in await plan(url, *untagged)
+    untagged, arguments = page_statement(
+        TagFilter("tenant2"), sort, after=Position(None, 9_000), limit=101, keyless=True
+    )
+    assert "ix_tagged_images_score" in await plan(url, untagged, *arguments)
 
 
 async def test_undated_pictures_and_months_follow_an_index(url: str) -> None:
-    undated = page_statement(TagFilter("tenant2"), "-taken", after=Position(None, 9_000), limit=101, keyless=True)
-    assert "Seq Scan" not in await plan(url, *undated)
-    month = page_statement(TagFilter("tenant2", **MAY), "-score", after=None, limit=101)
-    assert "ix_tagged_images_taken" in await plan(url, *month)
+    undated, arguments = page_statement(
+        TagFilter("tenant2"), "-taken", after=Position(None, 9_000), limit=101, keyless=True
+    )
+    assert "Seq Scan" not in await plan(url, undated, *arguments)
+    month, arguments = page_statement(TagFilter("tenant2", **MAY), "-score", after=None, limit=101)
+    assert "ix_tagged_images_taken" in await plan(url, month, *arguments)
 
 
 async def test_one_picture_is_found_by_its_path_and_by_its_id(url: str) -> None:
     statement, arguments = page_statement(TagFilter("tenant2", path="photos/6.jpg"), "-score", after=None, limit=101)
-    assert "uq_tagged_images_tenant_image_path" in await plan(url, statement, arguments)
-    assert "Seq Scan" not in await plan(url, edits.EDIT, [6, "tenant2", ["a"], ["b"]])
+    assert "uq_tagged_images_tenant_image_path" in await plan(url, statement, *arguments)
+    assert "Seq Scan" not in await plan(url, edits.EDIT, 6, "tenant2", ["a"], ["b"])
