@@ -28,6 +28,21 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$
 """
 
+# An index is named after the vectors, and its predicate and dimension are theirs: `optimize` makes new ones.
+DROP_OTHERS_INDEXES = """
+DO $$
+DECLARE index_name text;
+BEGIN
+  FOR index_name IN
+    SELECT indexname FROM pg_indexes
+    WHERE schemaname = current_schema() AND tablename = 'items' AND indexname LIKE 'items\\_hnsw\\_%'
+      AND indexname NOT IN (SELECT 'items_hnsw_' || replace(id::text, '-', '') FROM collections WHERE vectors_id = id)
+  LOOP
+    EXECUTE format('DROP INDEX %I', index_name);
+  END LOOP;
+END $$
+"""
+
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("cached", sa.Boolean(), server_default=sa.text("false"), nullable=False))
@@ -47,9 +62,15 @@ def downgrade() -> None:
         op.drop_index(index, "items")
     for column in ("words", "image", "fingerprint"):
         op.drop_column("items", column)
-    # Collections that are being deleted or were rebuilt have no way back to a single id and a unique name.
+    # A name is unique again and an id is the vectors' own: what is being deleted, built or was replaced goes. Vectors
+    # that Qdrant holds keep their names: collections that were embedded anew have to be indexed anew there.
     op.execute("DELETE FROM collections WHERE deleted_at IS NOT NULL")
-    op.execute("UPDATE items SET collection_id = c.id FROM collections c WHERE c.vectors_id = items.collection_id")
+    op.execute("DELETE FROM items WHERE collection_id NOT IN (SELECT vectors_id FROM collections)")
+    op.execute(DROP_OTHERS_INDEXES)
+    op.execute(
+        "UPDATE items SET collection_id = c.id FROM collections c "
+        "WHERE c.vectors_id = items.collection_id AND c.vectors_id <> c.id"
+    )
     op.drop_index("uq_collections_name", "collections")
     for column in ("vectors_id", "distance", "payload_schema", "touches", "deleted_at"):
         op.drop_column("collections", column)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -70,6 +71,32 @@ def test_down_and_up_again(migrated_url: str) -> None:
     assert {row[0] for row in catalog(migrated_url)["columns"]} == {"alembic_version"}
     migrate.upgrade(migrated_url)
     assert catalog(migrated_url) == before
+
+
+def test_down_from_collections_that_were_rebuilt_and_deleted(migrated_url: str) -> None:
+    kept, now, deleted, last, build = (uuid.uuid4() for _ in range(5))
+    with psycopg.connect(migrated_url) as connection:
+        connection.execute(
+            "INSERT INTO collections (id, vectors_id, tenant, name, model, dimension, deleted_at) "
+            "VALUES (%s, %s, 't', 'c', 'm', 3, NULL), (%s, %s, 't', 'c', 'm', 2, now())",
+            (kept, now, deleted, last),
+        )
+        for id, vector in (kept, "[1,2]"), (now, "[1,2,3]"), (last, "[1,2]"), (build, "[1,2]"):
+            connection.execute(
+                "INSERT INTO items (collection_id, item_id, embedding, version) VALUES (%s, 'x', %s, 1)", (id, vector)
+            )
+        for id, dimension in (kept, 2), (now, 3):
+            connection.execute(
+                f"CREATE INDEX items_hnsw_{id.hex} ON items USING hnsw ((embedding::vector({dimension})) "
+                f"vector_cosine_ops) WHERE collection_id = '{id}'".encode()
+            )
+    migrate.downgrade(migrated_url, "0001")
+    with psycopg.connect(migrated_url) as connection:
+        assert connection.execute("SELECT id, name FROM collections").fetchall() == [(kept, "c")]
+        found = connection.execute("SELECT collection_id, embedding::text FROM items").fetchall()
+        assert found == [(kept, "[1,2,3]")]
+        assert not connection.execute("SELECT 1 FROM pg_indexes WHERE indexname LIKE 'items_hnsw%'").fetchall()
+    migrate.upgrade(migrated_url)
 
 
 def test_up_twice_keeps_the_rows(migrated_url: str) -> None:
