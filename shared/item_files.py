@@ -10,10 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg.rows import class_row
+
+from shared.vectors.fencing import collection_gone
+from shared.vectors.protocol import CollectionRef
 
 Connection = psycopg.Connection[Any]
-FilesOf = Callable[[Collection[str]], Mapping[str, str]]
+FilesOf = Callable[[CollectionRef, Collection[str]], Mapping[str, str]]
 """The file that each of these items, by id, is made from now; those without one are left out."""
+
+# Held, so that its vectors are not replaced while its items are looked up in them.
+_HOLD = """
+SELECT vectors_id AS id, dimension FROM collections WHERE id = %s AND deleted_at IS NULL FOR KEY SHARE
+"""
 
 # The update of what is there already makes it wait for whoever is looking at the row.
 _NOTE = """
@@ -54,9 +63,15 @@ def keep(connection: Connection, collection_id: uuid.UUID, files: Mapping[str, s
     """Keep stored pictures (file by item) as long as these items of the collection are made from them.
 
     Call it before the items are written, by a job that holds the files.
+
+    Raises:
+        PermanentJobError: the collection was deleted, and nothing of it is left (`collection_unknown`).
     """
     names = {"collection": collection_id, "items": list(files), "files": list(files.values())}
-    connection.execute(_NOTE, names)
+    try:
+        connection.execute(_NOTE, names)
+    except psycopg.errors.ForeignKeyViolation as error:  # the files are there: the job holds them
+        raise collection_gone() from error
 
 
 def drop_stale(
@@ -66,18 +81,23 @@ def drop_stale(
 
     What a job holds that may still write is left alone: which jobs these are is asked once the notes are locked, and
     the items are read after that. A job noted before the lock either counts as one of them, or its items are there; one
-    that comes later waits, and notes its pictures anew.
+    that comes later waits, and notes its pictures anew. The items are those of the vectors that the collection has
+    right then, whatever it had when the caller came upon it.
     """
     item, file = after or ("", "")
     with connection.transaction():
         connection.execute("SET LOCAL idle_in_transaction_session_timeout = '60s'")  # jobs may wait for the notes
+        with connection.cursor(row_factory=class_row(CollectionRef)) as cursor:
+            vectors = cursor.execute(_HOLD, (collection_id,)).fetchone()
+        if vectors is None:  # deleted: its notes go with it
+            return Looked(0, None)
         named = {"collection": collection_id, "item": item, "file": file, "page": page}
         rows = connection.execute(_LOCK_PAGE, named).fetchall()
         if not rows:
             return Looked(0, None)
         in_use = {row[0] for row in connection.execute(_IN_USE, ([file for _, file in rows],))}
         idle = [(item, file) for item, file in rows if file not in in_use]
-        current = files_of([item for item, _ in idle]) if idle else {}
+        current = files_of(vectors, [item for item, _ in idle]) if idle else {}
         stale = [(item, file) for item, file in idle if current.get(item) != file]
         if stale:
             items, files = zip(*stale, strict=True)

@@ -7,7 +7,7 @@ collections whose deletion was broken off, and forgets deletes that nothing can 
 
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
 import structlog
@@ -21,7 +21,7 @@ from shared.jobs import sweeping
 from shared.settings import SweeperSettings
 from shared.storage import Storage
 from shared.storage.keys import job_prefix
-from shared.vectors.protocol import VectorStore
+from shared.vectors.protocol import CollectionRef, VectorStore
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -121,21 +121,23 @@ class Housekeeper:
         """Remove collections that were deleted, and whose job has failed or was deleted itself. Returns how many."""
         with self._pool.connection() as connection:
             rows = collections.abandoned(connection, after_seconds=ABANDONED_SECONDS, limit=COLLECTIONS_PAGE)
-        for row in rows:
-            self._vectors.drop_collection(row.ref)
-            with self._pool.connection() as connection:
-                while collections.forget_files(connection, row.id):
-                    pass
-                collections.delete(connection, row.id)
-        return len(rows)
+        return sum(self._each_of(rows, "collection_not_removed", self._finish_delete))
+
+    def _finish_delete(self, row: CollectionRow) -> int:
+        self._vectors.drop_collection(row.ref)
+        with self._pool.connection() as connection:
+            while collections.forget_files(connection, row.id):
+                pass
+            collections.delete(connection, row.id)
+        return 1
 
     def release_files(self) -> int:
         """Let go of stored pictures that no item is made from any more. Returns how many."""
         return sum(self._each_collection("files_not_released", self._release_files_of))
 
     def _release_files_of(self, row: CollectionRow) -> int:
-        def files_of(ids: Collection[str]) -> dict[str, str]:
-            items = self._vectors.get(row.ref, ids)
+        def files_of(vectors: CollectionRef, ids: Collection[str]) -> dict[str, str]:
+            items = self._vectors.get(vectors, ids)
             return {id: item.image["file"] for id, item in items.items() if item.image and "file" in item.image}
 
         dropped, after = 0, None
@@ -164,17 +166,21 @@ class Housekeeper:
         list(self._each_collection("marks_not_forgotten", forget))
 
     def _each_collection(self, failed: str, work: Callable[[CollectionRow], T]) -> Iterator[T]:
-        """What `work` answers for each collection there is. One that fails is logged, and the others go on."""
+        """What `work` answers for each collection there is."""
         after = None
-        while page := self._page(after):
-            for row in page:
-                if self._stop.is_set():
-                    return
-                try:
-                    yield work(row)
-                except DarkroomError as error:
-                    log.warning(failed, collection=str(row.id), error=str(error))
+        while not self._stop.is_set() and (page := self._page(after)):
+            yield from self._each_of(page, failed, work)
             after = page[-1].id
+
+    def _each_of(self, rows: Sequence[CollectionRow], failed: str, work: Callable[[CollectionRow], T]) -> Iterator[T]:
+        """What `work` answers for each of these. One that fails is logged, and the others go on."""
+        for row in rows:
+            if self._stop.is_set():
+                return
+            try:
+                yield work(row)
+            except DarkroomError as error:
+                log.warning(failed, collection=str(row.id), error=str(error))
 
     def _page(self, after: uuid.UUID | None) -> list[CollectionRow]:
         with self._pool.connection() as connection:

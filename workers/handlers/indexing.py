@@ -134,8 +134,8 @@ class IndexRun:
         self.job.raise_if_stopped()
         fault_point("worker.before_effect")
         files = {point.id: point.image["file"] for point in points if point.image and "file" in point.image}
-        context.services.collections.keep_files(self.collection.id, files)
         try:
+            context.services.collections.keep_files(self.collection.id, files)
             context.services.vectors.upsert(self.collection.ref, points, fence=self.job.fence)
         except JobError as error:
             self._refuse(points, error)

@@ -1,8 +1,9 @@
 """Deleted collections, replaced vectors and pictures of items: everything goes, and nothing too early."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,6 +130,23 @@ def test_a_job_that_indexes_into_a_collection_that_is_deleted_fails_alone(catalo
     assert catalogue.one("SELECT count(*) FROM items WHERE item_id = 'b'") == 0
 
 
+def test_a_job_whose_collection_is_gone_to_its_last_row_fails_alone(catalogue: Catalogue) -> None:
+    catalogue.index(catalogue.item("a"))
+
+    def remove() -> None:
+        row = catalogue.row()
+        catalogue.mark_deleted()
+        catalogue.services.vectors.drop_collection(row.ref)
+        catalogue.services.collections.erase(row.id)
+
+    catalogue.old.before_first = remove
+    jobs = [catalogue.submit_index(catalogue.item("b", "blue")), catalogue.submit_index(catalogue.item("x"), name="d")]
+    ends = [catalogue.end_of(job) for job in jobs]
+    assert [end["state"] for end in ends] == ["failed", "succeeded"]
+    assert ends[0]["error"]["code"] == "collection_unknown"
+    assert collections.find(catalogue.connection, "t", "c") is None, "no other one is made in its place"
+
+
 def abandon(catalogue: Catalogue) -> CollectionRow:
     row = catalogue.row()
     catalogue.submit_delete()
@@ -145,6 +163,27 @@ def test_a_collection_whose_delete_was_lost_is_removed_by_housekeeping(
     catalogue.connection.execute("UPDATE jobs SET state = 'failed' WHERE kind = 'delete_collection'")
     assert keeper.finish_deletes() == 1
     assert (items_left(catalogue), catalogue.one("SELECT count(*) FROM collections")) == (0, 0)
+
+
+def test_a_collection_that_cannot_be_removed_does_not_keep_others(
+    catalogue: Catalogue, pool: Pool, tmp_path: Path
+) -> None:
+    catalogue.index(catalogue.item("a"))
+    catalogue.index(catalogue.item("a"), name="d")
+    stuck = catalogue.row().ref
+    catalogue.mark_deleted()
+    catalogue.mark_deleted("d")
+    catalogue.connection.execute("UPDATE collections SET deleted_at = deleted_at - interval '2 hours'")
+
+    class Stuck(PgVectorStore):
+        def drop_collection(self, collection: CollectionRef) -> None:
+            if collection == stuck:
+                raise DependencyUnavailable("gone")
+            super().drop_collection(collection)
+
+    stiff = Housekeeper(pool, LocalStorage(tmp_path), Stuck(pool), SETTINGS, threading.Event())
+    assert stiff.finish_deletes() == 1
+    assert catalogue.one("SELECT array_agg(name) FROM collections") == ["c"]
 
 
 def test_replaced_vectors_go_some_time_later(catalogue: Catalogue, keeper: Housekeeper) -> None:
@@ -230,6 +269,27 @@ def test_a_picture_that_a_job_may_still_write_stays_noted(catalogue: Catalogue, 
     assert catalogue.index(catalogue.item("a", "green"))["output"]["indexed"] == 1
     assert keeper.release_files() == 1
     assert noted(catalogue) == {("a", green)}
+
+
+def test_pictures_are_looked_for_in_the_vectors_that_a_collection_has_by_then(
+    catalogue: Catalogue, pool: Pool, tmp_path: Path
+) -> None:
+    """Housekeeping reads many collections at once, and may be at the last of them much later."""
+    catalogue.index(catalogue.item("a"))
+    catalogue.index(catalogue.item("a"), name="d")
+    first = catalogue.row().ref
+
+    class Slow(PgVectorStore):
+        def get(self, collection: CollectionRef, ids: Collection[str], *, with_vectors: bool = False) -> dict[str, Any]:
+            if collection == first and catalogue.row("d").model == "fake":
+                catalogue.end_of(catalogue.submit_reembed(name="d"))
+                catalogue.index(catalogue.item("b", "blue"), name="d")
+            return super().get(collection, ids, with_vectors=with_vectors)
+
+    slow = Housekeeper(pool, LocalStorage(tmp_path), Slow(pool), SETTINGS, threading.Event())
+    assert slow.release_files() == 0
+    assert catalogue.row("d").model == "other"
+    assert noted(catalogue) == {(id, catalogue.picture(colour)) for id, colour in (("a", "red"), ("b", "blue"))}
 
 
 def test_the_picture_of_a_write_that_lost_is_let_go(catalogue: Catalogue, keeper: Housekeeper) -> None:
