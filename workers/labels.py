@@ -1,11 +1,14 @@
 """The text side of tagging: labels as vectors, kept while they are used, and the scores of pictures on them."""
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from sys import getsizeof
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from shared.contracts.labels import prompt_of
@@ -34,7 +37,7 @@ class LabelVectors:
 
     @property
     def bytes(self) -> int:
-        return self.vectors.nbytes + self.neutral.nbytes + sum(len(label) for label in self.labels)
+        return self.vectors.nbytes + self.neutral.nbytes + sum(map(getsizeof, self.labels))
 
     def scores(self, pictures: Vectors, *, multi_label: bool) -> Scores:
         """How well each label fits each picture `(n, d)`.
@@ -64,7 +67,9 @@ class LabelCache:
 
     def __init__(self, budget_bytes: int = BUDGET_BYTES) -> None:
         self._budget = budget_bytes
-        self._kept: OrderedDict[tuple[str, str, tuple[str, ...], tuple[str, ...]], LabelVectors] = OrderedDict()
+        self._bytes = 0
+        self._kept: OrderedDict[bytes, LabelVectors] = OrderedDict()
+        """By a digest: templates can be far longer than the vectors that they make."""
 
     def get(
         self,
@@ -84,13 +89,22 @@ class LabelCache:
             encode: texts to unit rows, up to PROMPT_BATCH at a time.
             checkpoint: called before each batch; what it raises ends the work.
         """
-        key = (tenant, weights, tuple(labels), tuple(templates))
-        made = self._kept.pop(key, None) or _make(model, labels, templates, encode, checkpoint)
-        if made.bytes <= self._budget:
-            self._kept[key] = made
-        while sum(kept.bytes for kept in self._kept.values()) > self._budget:
-            self._kept.popitem(last=False)
+        key = hashlib.sha256(orjson.dumps([tenant, weights, labels, templates])).digest()
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        made = _make(model, labels, templates, encode, checkpoint)
+        self._keep(key, made)
         return made
+
+    def _keep(self, key: bytes, made: LabelVectors) -> None:
+        if made.bytes > self._budget:
+            return
+        self._kept[key] = made
+        self._bytes += made.bytes
+        while self._bytes > self._budget:
+            _, oldest = self._kept.popitem(last=False)
+            self._bytes -= oldest.bytes
 
 
 def _make(

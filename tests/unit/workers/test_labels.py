@@ -1,5 +1,6 @@
 """Labels as vectors, and scores: the formulas beside numpy, and what is worked out only once."""
 
+import tracemalloc
 from collections.abc import Sequence
 
 import numpy as np
@@ -102,6 +103,19 @@ def test_what_is_kept_stays_within_its_bytes() -> None:
     assert made(cache, model, ["label 0"]) is not kept[0], "the least recently used went"
     tiny = LabelCache(budget_bytes=1)
     assert made(tiny, model) is not made(tiny, model), "what does not fit is not kept"
+
+
+def test_templates_are_not_kept_beside_the_vectors() -> None:
+    cache, model = LabelCache(budget_bytes=100_000), FakeEmbedder()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(40):
+            made(cache, model, ["red"], [f"{number}-{other}{'x' * 480}{{}}" for other in range(100)])
+        kept = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert kept < 400_000, "the templates alone are 2,000,000"
 
 
 def test_many_prompts_come_in_batches_and_can_be_stopped() -> None:
