@@ -163,7 +163,7 @@ class SearchResult(Contract):
 
 class SearchOutput(Contract):
     results: list[SearchResult]
-    """Best first; equal scores by cosine, then by id."""
+    """Best first; equal scores by the better in words where there is a `text_match`, then by id."""
 
 
 def _pictures(input: SearchInput) -> list[tuple[str, PictureFields]]:
