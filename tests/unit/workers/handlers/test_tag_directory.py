@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from shared.contracts.tag import MAX_LISTED_FAILURES, TagInput, TagOutput
-from shared.errors import ErrorCode, JobCanceled, JobStopped, LeaseLost, PermanentJobError, WorkerDraining
+from shared.errors import (
+    ErrorCode,
+    JobCanceled,
+    JobStopped,
+    LeaseLost,
+    PermanentJobError,
+    PostponedJobError,
+    WorkerDraining,
+)
 from shared.tagging import TaggedFile, Tagging
 from tests.fakes.services import MemoryTags, Room
 from workers.context import JobHandle
@@ -125,6 +133,29 @@ def test_an_earlier_job_that_runs_later_does_not_win(room: Room, photos: Path) -
     assert run(room, late).unchanged == 1, "nothing to do, but the order counts"
     assert counts(run(room, early, labels=["blue"])) == (1, 0, 1, 0)
     assert room.tags.tagged["t", "photos/a.png"].tags[0][0] == "red"
+
+
+def test_a_job_whose_files_an_earlier_one_tags_otherwise_meanwhile_looks_again(photos: Path) -> None:
+    put(photos, "a.png", "b.png")
+
+    class Rivalled(MemoryTags):
+        rival: JobHandle | None = None
+
+        def confirm(self, files: Any, tagging: Tagging, *, recipe: str) -> set[str]:
+            if rival := self.rival:
+                self.rival = None
+                assert run(room, rival, labels=["blue"]).tagged == 2
+            return super().confirm(files, tagging, recipe=recipe)
+
+    tags = Rivalled()
+    room = Room(roots={"photos": str(photos)}, tags=tags)
+    run(room)
+    tags.rival, late = room.job(), room.job()
+    input = TagInput.model_validate({"directory": "photos", "labels": ["red", "green", "blue"], "template": "{}"})
+    (first,) = handle([input], room.context(late))
+    assert isinstance(first, PostponedJobError)
+    assert counts(run(room, late)) == (2, 2, 0, 0)
+    assert tags.tagged["t", "photos/a.png"].tags[0][0] == "red", "the later job wins"
 
 
 def test_bad_files_are_listed_and_cost_only_themselves(room: Room, photos: Path) -> None:
