@@ -23,7 +23,7 @@ from shared.contracts.common import MAX_TEXT_CHARACTERS, Contract, ItemId
 from shared.errors import Conflict, FieldFault, InvalidInput, NotFound
 from shared.jobs import control
 from shared.vectors import filters
-from shared.vectors.filter_nodes import AllOf, Filter
+from shared.vectors.filter_nodes import AllOf, AnyOf, Filter, Not
 from shared.vectors.payload_schema import check_payload
 from shared.vectors.protocol import StoredPoint
 
@@ -31,6 +31,7 @@ router = APIRouter(prefix="/v1/collections/{name}/items", tags=["collections"])
 MAX_IDS = 1_000
 PATCH_TRIES = 5
 """How often a patch is applied anew to an item that was written to meanwhile."""
+ALL_MEANT = 'has no condition that an item must meet, so it would delete them all; say {"all": true} if that is meant'
 
 
 class Item(BaseModel):
@@ -84,9 +85,7 @@ class ItemSelection(Contract):
     @model_validator(mode="after")
     def _one_way(self) -> "ItemSelection":
         if self.filter == {} and not self.all:
-            raise ValueError(
-                'filter has no condition, so it would delete every item; say {"all": true} if that is meant'
-            )
+            raise ValueError(f"filter {ALL_MEANT}")
         if (self.ids is not None) + bool(self.filter) + self.all != 1:
             raise ValueError("give exactly one of ids, filter, all")
         return self
@@ -130,7 +129,7 @@ async def delete_items(name: str, request: Request, caller: Writer) -> DeletedIt
             count = len(await asyncio.to_thread(lambda: services.vectors.get(ref, ids)))
             await asyncio.to_thread(lambda: services.vectors.delete(ref, ids, version=version))
         else:
-            wanted = filters.parse(asked.filter, "filter", collection.row.payload_schema) if asked.filter else AllOf(())
+            wanted = _chosen(asked.filter, collection.row) if asked.filter else AllOf(())
             count = await asyncio.to_thread(lambda: services.vectors.count(ref, filter=wanted))
             await asyncio.to_thread(lambda: services.vectors.delete_where(ref, wanted, version=version))
     return DeletedItems(deleted=count)
@@ -212,6 +211,27 @@ async def _patched(services: Services, collection: Held, item: StoredPoint, patc
         )
     )
     return Item(id=item.id, payload=payload, text=text) if replaced else None
+
+
+def _chosen(raw: dict[str, Any], row: CollectionRow) -> Filter:
+    """What to delete. Raises InvalidInput where that is everything by oversight: `{"and": [{}]}`."""
+    wanted = filters.parse(raw, "filter", row.payload_schema)
+    if _is_everything(wanted):
+        raise InvalidInput("The request is not valid.", faults=(FieldFault("filter", ALL_MEANT),))
+    return wanted
+
+
+def _is_everything(filter: Filter) -> bool:
+    """Whether it holds whatever an item is."""
+    match filter:
+        case AllOf(parts):
+            return all(_is_everything(part) for part in parts)
+        case AnyOf(parts):
+            return any(_is_everything(part) for part in parts)
+        case Not(Not(part)):
+            return _is_everything(part)
+        case _:
+            return False
 
 
 def _filter(text: str | None, row: CollectionRow) -> Filter | None:

@@ -137,6 +137,9 @@ async def test_items_are_deleted_by_id_by_filter_and_all(client: httpx.AsyncClie
     assert await delete(filter={"price": {"gte": 3}}) == {"deleted": 2}
     assert await ids(client) == ["1", "2"]
     assert await delete(filter={}) == [""]
+    for everything in {"and": [{}]}, {"or": [{"price": 1}, {}]}, {"not": {"not": {"and": [{}, {}]}}}:
+        assert await delete(filter=everything) == ["filter"]
+    assert await delete(filter={"and": [{}, {"price": 9}]}) == {"deleted": 0}
     assert await delete() == [""]
     assert await delete(ids=["1"], all=True) == [""]
     assert await delete(filter={"price": 1}, all=True) == [""]
