@@ -1,9 +1,9 @@
 """Texts and pictures to vectors by a leased model, without working out again what is in the cache.
 
-For `embed` and `search`, whose inputs come again. Not for `index`: a picture is seldom indexed twice, and what has not
-changed is skipped there anyway, so the cache would only fill up. A vector is kept by tenant, content, weights and
-precision. It says nothing that another tenant could not work out from the same content; that it was there already
-would, by how soon it comes.
+For `embed`, `search` and the labels of `tag`, whose inputs come again. Not for the pictures of `index` and `tag`: they
+seldom come twice, and what has not changed is skipped there anyway, so the cache would only fill up. A vector is kept
+by tenant, content, weights and precision. It says nothing that another tenant could not work out from the same content;
+that it was there already would, by how soon it comes.
 """
 
 import hashlib

@@ -118,7 +118,7 @@ class TagOutput(Contract):
     files: int
     tagged: int
     unchanged: int
-    """Files with the tags that this job would give them: they were tagged in the same way and have not changed."""
+    """Files whose tags stand: they were tagged in the same way and have not changed, or by a job submitted later."""
     failed: int
     message: str
     model: str
