@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from api import cursors, openapi
 from api.auth import Caller, needs
@@ -14,7 +14,7 @@ from api.services import services_of
 from api.validation import faults_of, validated
 from shared import label_sets
 from shared.contracts.common import Contract
-from shared.contracts.labels import DEFAULT_TEMPLATES, Labels, LabelSetName, Templates
+from shared.contracts.labels import DEFAULT_TEMPLATES, Labels, LabelSetName, Templates, check_prompts
 from shared.errors import InvalidInput, NotFound
 from shared.label_sets import LabelSetRow
 
@@ -31,6 +31,12 @@ class LabelSetRequest(Contract):
     labels: Labels
     templates: Templates = list(DEFAULT_TEMPLATES)
     """Each takes the label at `{}`; the vectors of a label's prompts are averaged."""
+
+    @field_validator("templates")
+    @classmethod
+    def _not_too_many_prompts(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        check_prompts(len(info.data.get("labels", ())), len(value))
+        return value
 
 
 class LabelSet(BaseModel):

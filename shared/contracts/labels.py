@@ -8,6 +8,8 @@ MAX_LABELS = 1_000
 MAX_LABEL_CHARACTERS = 200
 MAX_TEMPLATES = 100
 MAX_TEMPLATE_CHARACTERS = 500
+MAX_PROMPTS = 16_000
+"""Labels times templates: each is a text that the model reads."""
 SLOT = "{}"
 """Where a template takes the label."""
 DEFAULT_TEMPLATES = ("a photo of a {}",)
@@ -39,6 +41,13 @@ Labels = Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS), Afte
 Templates = Annotated[list[Template], Field(min_length=1, max_length=MAX_TEMPLATES)]
 """1 to MAX_TEMPLATES templates; the vectors of a label's prompts are averaged."""
 LabelSetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+
+def check_prompts(labels: int, templates: int) -> None:
+    """Raises ValueError when so many labels and templates make more prompts than a job may have."""
+    prompts = labels * templates
+    if prompts > MAX_PROMPTS:
+        raise ValueError(f"make {prompts:,} prompts with so many labels; at most {MAX_PROMPTS:,} may be made")
 
 
 def prompt_of(template: str, label: str) -> str:

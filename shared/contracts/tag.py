@@ -15,12 +15,18 @@ from shared.contracts.common import (
     PictureFields,
 )
 from shared.contracts.directories import DEFAULT_EXTENSIONS, DirectoryName, Extensions
-from shared.contracts.labels import DEFAULT_TEMPLATES, MAX_LABELS, Labels, LabelSetName, Template, Templates
+from shared.contracts.labels import (
+    DEFAULT_TEMPLATES,
+    MAX_LABELS,
+    Labels,
+    LabelSetName,
+    Template,
+    Templates,
+    check_prompts,
+)
 from shared.roots import MAX_PATH_CHARACTERS
 
 MAX_IMAGES = 256
-MAX_PROMPTS = 16_000
-"""Labels times templates: each is a text that the model reads."""
 MAX_LISTED_FAILURES = 1_000
 DEFAULT_TOP_K = 4
 DEFAULT_LABELS = (
@@ -57,9 +63,7 @@ class TagInput(Contract):
     @field_validator("template")
     @classmethod
     def _not_too_many_prompts(cls, value: list[str], info: ValidationInfo) -> list[str]:
-        prompts = len(value) * len(info.data.get("labels", ()))
-        if prompts > MAX_PROMPTS:
-            raise ValueError(f"make {prompts:,} prompts with so many labels; at most {MAX_PROMPTS:,} may be made")
+        check_prompts(len(info.data.get("labels", ())), len(value))
         return value
 
     @field_validator("top_k")

@@ -43,6 +43,7 @@ async def test_a_set_is_made_replaced_and_deleted(client: httpx.AsyncClient) -> 
         ({"labels": [str(n) for n in range(10_000)]}, ["labels"]),
         ({"labels": ["a"], "name": "b"}, ["name"]),
         ({"labels": ["a\0b"]}, ["labels.0"]),
+        ({"labels": [str(n) for n in range(1_000)], "templates": [f"{{}} {n}" for n in range(17)]}, ["templates"]),
     ],
     ids=lambda value: str(value)[:40],
 )
