@@ -138,6 +138,15 @@ def test_what_is_gone_too_large_or_no_file_says_so(root: Path) -> None:
     assert sources(root) == ["photos/a.jpg: image_unsupported"]
 
 
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="a file whose size is not told takes /proc")
+def test_a_file_with_more_bytes_than_it_said_is_read_no_further_than_is_allowed() -> None:
+    found = FoundFile(Path("/proc/version"), "photos/version.jpg", 0, 0)
+    assert found.path.stat().st_size == 0
+    with pytest.raises(PermanentJobError) as refusal:
+        read(directory(Path("/proc")), found, max_bytes=10)
+    assert refusal.value.code is ErrorCode.IMAGE_TOO_LARGE
+
+
 def test_names_that_cannot_be_kept_are_named_readably(root: Path) -> None:
     put(Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9.jpg")))
     put(Path(os.fsdecode(os.fsencode(root) + b"/b\xe4d/a.jpg")))
