@@ -85,11 +85,9 @@ FORMATS = {
 async def list_tagged_images(request: Request, caller: Reader, query: Annotated[TagsQuery, Query()]) -> Response:
     after = position_of(query.cursor, query.sort) if query.cursor is not None else None
     database, wanted = services_of(request).database, query.filter(caller.tenant)
-    found = await paging.page(database, wanted, query.sort, after=after, limit=query.limit + 1)
-    more = len(found) > query.limit
-    found = found[: query.limit]
-    following = cursor_of(query.sort, found[-1][1]) if more else None
-    return json_response({"data": [tagged_view(row) for row, _ in found], "next_cursor": following})
+    found = await paging.page(database, wanted, query.sort, after=after, limit=query.limit)
+    following = cursor_of(query.sort, found.following) if found.following is not None else None
+    return json_response({"data": [tagged_view(row) for row in found.rows], "next_cursor": following})
 
 
 @router.get(
@@ -130,9 +128,8 @@ async def get_tag_statistics(
 async def export_tags(request: Request, caller: Reader, query: Annotated[ExportQuery, Query()]) -> Response:
     form = FORMATS[query.format]
     pages = paging.pages(services_of(request).database, query.filter(caller.tenant))
-    first: list[TaggedRow] = await anext(
-        pages, []
-    )  # before the answer begins: what is wrong with the database is a problem still
+    # Before the answer begins: what is wrong with the database is a problem still.
+    first: list[TaggedRow] = await anext(pages, [])
     return StreamingResponse(
         _written(form, first, pages),
         media_type=form.media_type,

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from shared.database.asynchronous import Database, Row
-from shared.tags.paging import EXPORT_PAGE
+from shared.tags.paging import EXPORT_PAGE, PAGE_BYTES
 from tests.integration.api.conftest import FakeWorker
 from tests.integration.api.tagged import Picture, store
 from tests.integration.api.test_refusals import problem
@@ -57,6 +57,37 @@ async def test_an_export_is_whole_over_many_pages(client: httpx.AsyncClient, cou
     assert counting.fetches == 4
     table = list(csv.reader(io.StringIO((await client.get("/v1/tags/export")).content.decode(), newline="")))
     assert [row[0] for row in table] == ["image_path", *paths]
+
+
+@pytest.fixture
+def heavy(postgres_url: str) -> list[Picture]:
+    """Pictures with and without a thousand long tags: more in all than a page may hold."""
+    tags = {f"{'靴' * 190}{n}": n / 1_000 for n in range(1_000)}
+    pictures = [Picture(f"photos/{n}.jpg", found=tags if n % 4 else {}) for n in range(24)]
+    store(postgres_url, pictures)
+    return pictures
+
+
+@pytest.mark.parametrize("sort", ["-score", "score", "path"])
+async def test_a_page_of_heavy_pictures_ends_early(client: httpx.AsyncClient, heavy: list[Picture], sort: str) -> None:
+    seen: list[int] = []
+    query: dict[str, Any] = {"sort": sort, "limit": len(heavy)}
+    while True:
+        answer = await client.get("/v1/tags", params=query)
+        assert len(answer.content) < 1.1 * PAGE_BYTES
+        seen += [row["id"] for row in answer.json()["data"]]
+        if answer.json()["next_cursor"] is None:
+            break
+        query["cursor"] = answer.json()["next_cursor"]
+    assert sorted(seen) == sorted(picture.id for picture in heavy)
+
+
+async def test_an_export_of_heavy_pictures_is_whole(
+    client: httpx.AsyncClient, counting: CountingDatabase, heavy: list[Picture]
+) -> None:
+    lines = (await client.get("/v1/tags/export", params={"format": "jsonl"})).text.splitlines()
+    assert sorted(json.loads(line)["id"] for line in lines) == sorted(picture.id for picture in heavy)
+    assert counting.fetches == 2
 
 
 async def test_an_empty_export_is_one(client: httpx.AsyncClient) -> None:
