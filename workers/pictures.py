@@ -7,6 +7,7 @@ the model. At most a window of pictures is under way, so memory stays bounded ho
 import threading
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -46,6 +47,8 @@ PATIENCE_SECONDS = 0.05
 """A model waits this long for a fuller batch."""
 DECODERS = 4
 """Pictures decoded at once in one process: each may take 4 bytes a pixel, 160 MB at the limit of 40 MP."""
+SMALL_PIXELS = 2_100_000
+"""Decoded pictures of up to so many pixels (Full HD, 6 MB) may be many."""
 
 
 class FileReader(Protocol):
@@ -105,8 +108,20 @@ class PictureLoader:
 
     def decode(self, data: bytes, *, min_side: int | None = None, whole_up_to: int = 0) -> Image:
         """Upright RGB pixels; see `shared.images.decode`."""
-        with self._decoding:
-            return decode(data, self._limits, min_side=min_side, whole_up_to=whole_up_to)
+        with self.decoded(data, min_side=min_side, whole_up_to=whole_up_to) as image:
+            return image
+
+    @contextmanager
+    def decoded(self, data: bytes, *, min_side: int | None = None, whole_up_to: int = 0) -> Iterator[Image]:
+        """As `decode`, for whoever does more with the pixels than to make them small: a large picture counts as one
+        that is being decoded until the block ends.
+        """
+        with ExitStack() as decoder:
+            decoder.enter_context(self._decoding)
+            image = decode(data, self._limits, min_side=min_side, whole_up_to=whole_up_to)
+            if image.width * image.height <= SMALL_PIXELS:
+                decoder.close()
+            yield image
 
     def sketch(self, image: Image, data: bytes, *, sha256: str | None = None) -> Sketch:
         """What a picture's fingerprint is made from; see `shared.images.fingerprinting`."""

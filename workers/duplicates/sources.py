@@ -134,9 +134,9 @@ class PictureReader:
     def _look(self, _: Key, data: bytes) -> _Looked:
         """In full, so that equal pixels are seen whatever format they come in."""
         pictures = self._context.services.pictures
-        image = pictures.decode(data)
-        sketch = pictures.sketch(image, data)
-        return _Looked(sketch, None if self._model is None else self._model.preprocess(image))
+        with pictures.decoded(data) as image:
+            sketch = pictures.sketch(image, data)
+            return _Looked(sketch, None if self._model is None else self._model.preprocess(image))
 
     def _embed(self, looked: list[_Looked]) -> NDArray[np.float32] | None:
         pixels = [one.pixels for one in looked if one.pixels is not None]

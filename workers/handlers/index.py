@@ -96,8 +96,8 @@ def _index(runs: dict[int, IndexRun], model: EmbeddingRuntime, context: JobConte
         content_hash = run.content_hash(item, picture_hash)
         if run.known.get(item.id) == content_hash:
             return _Unchanged(content_hash)
-        image = pictures.decode(data, min_side=model.decode_hint, whole_up_to=WHOLE_PIXELS)
-        return _Prepared(model.preprocess(image), content_hash, pictures.sketch(image, data, sha256=picture_hash))
+        with pictures.decoded(data, min_side=model.decode_hint, whole_up_to=WHOLE_PIXELS) as image:
+            return _Prepared(model.preprocess(image), content_hash, pictures.sketch(image, data, sha256=picture_hash))
 
     ready = pictures.load(_wanted(runs), prepare, batch=IMAGE_BATCH, before_waiting=context.flush)
     open_jobs = set(runs)
