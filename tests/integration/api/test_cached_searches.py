@@ -109,8 +109,10 @@ async def test_only_the_searches_of_a_batch_that_are_known_have_ended(shop: Shop
     assert [job["metrics"]["cached"] for job in jobs] == [True, False, True, False]
     assert [job["queue_position"] for job in jobs] == [None, 1, None, 1]
     assert sorted(queue for queue, *_ in bell(shop).rings[rings:]) == ["embed", "search"]
+    rings = len(bell(shop).rings)
     known = await shop.post("/v1/jobs/batch", {"jobs": [entries[0]] * 100})
     assert all(cached(job) for job in known.json()["jobs"])
+    assert len(bell(shop).rings) == rings, "there is nothing for a worker to do"
 
 
 async def test_the_order_of_fields_and_written_defaults_do_not_matter(shop: Shop) -> None:

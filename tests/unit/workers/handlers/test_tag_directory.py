@@ -17,10 +17,12 @@ from shared.errors import (
     WorkerDraining,
 )
 from shared.tagging import TaggedFile, Tagging
-from tests.fakes.services import MemoryTags, Room
+from tests.fakes.models import FakeEmbedder
+from tests.fakes.services import SPEC, MemoryTags, Room
 from workers.context import JobHandle
 from workers.handlers.tag import handle
 from workers.handlers.tagging.directory import CHUNK
+from workers.runtimes.protocol import Pixels, Vectors
 
 from .pictures import png
 
@@ -256,6 +258,31 @@ def test_a_stopped_job_goes_on_where_it_was(photos: Path, reason: type[JobStoppe
     assert output.unchanged == done
     assert output.tagged == 700 - done
     assert encoded(room) == before + 700 - done
+
+
+class StopWhileLooking(FakeEmbedder):
+    """Stops the job as it looks at its first pictures."""
+
+    job: JobHandle
+    reason: type[JobStopped]
+
+    def encode_images(self, batch: Pixels) -> Vectors:
+        self.job.stop(self.reason)
+        return super().encode_images(batch)
+
+
+@pytest.mark.parametrize(("reason", "written"), [(WorkerDraining, True), (JobCanceled, True), (LeaseLost, False)])
+def test_what_was_tagged_before_a_stop_is_written_if_the_job_is_still_ones_own(
+    photos: Path, reason: type[JobStopped], written: bool
+) -> None:
+    put(photos, *(f"{number:03}.png" for number in range(CHUNK // 2)))
+    model = StopWhileLooking(SPEC)
+    room = Room(model=model, roots={"photos": str(photos)})
+    model.job, model.reason = room.job(), reason
+    with pytest.raises(reason):
+        run(room, model.job)
+    assert 0 < encoded(room) < CHUNK // 2
+    assert len(room.tags.rows) == (encoded(room) if written else 0)
 
 
 def test_progress_counts_files(room: Room, photos: Path) -> None:
