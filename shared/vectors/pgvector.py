@@ -142,21 +142,23 @@ class PgVectorStore:
         filter: Filter | None = None,
         min_score: float | None = None,
         with_vectors: bool = False,
+        with_payloads: bool = True,
         exclude_ids: Collection[str] = (),
     ) -> list[Hit]:
         check_vector(collection, vector, "The query vector")
-        limit = offset + top_k
-        common = {"vector": np.asarray(vector, dtype=np.float32), "exclude": list(exclude_ids), "limit": limit}
+        common = {"vector": np.asarray(vector, dtype=np.float32), "exclude": list(exclude_ids)}
+        common |= {"limit": top_k, "offset": offset}
+        shown = {"with_vectors": with_vectors, "with_payloads": with_payloads}
         with self._transaction() as cursor:
-            cursor.execute(statements.TUNE_SCAN, _scan_settings(limit), prepare=False)
-            query, params = statements.nearest(collection, filter, exact=False, with_vectors=with_vectors)
+            cursor.execute(statements.TUNE_SCAN, _scan_settings(offset + top_k), prepare=False)
+            query, params = statements.nearest(collection, filter, exact=False, **shown)
             rows = cursor.execute(query, {**params, **common}, prepare=False).fetchall()
             # The index may have given up on a selective filter before it found enough.
-            if len(rows) < limit and hnsw.is_ready(cursor.connection, collection):
-                query, params = statements.nearest(collection, filter, exact=True, with_vectors=with_vectors)
+            if len(rows) < top_k and hnsw.is_ready(cursor.connection, collection):
+                query, params = statements.nearest(collection, filter, exact=True, **shown)
                 rows = cursor.execute(query, {**params, **common}, prepare=False).fetchall()
         hits = sorted((_hit(row) for row in rows), key=lambda hit: (-hit.score, hit.id))
-        return [hit for hit in hits if min_score is None or hit.score >= min_score][offset:]
+        return [hit for hit in hits if min_score is None or hit.score >= min_score]
 
     def search_text(
         self,
@@ -314,4 +316,4 @@ def _stored(row: tuple[Any, ...]) -> StoredPoint:
 
 def _hit(row: tuple[Any, ...]) -> Hit:
     id, payload, text, vector, distance = row
-    return Hit(id, 1.0 - distance, payload, text, None if vector is None else vector.to_numpy())
+    return Hit(id, 1.0 - distance, payload or {}, text, None if vector is None else vector.to_numpy())

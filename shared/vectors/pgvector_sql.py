@@ -174,19 +174,23 @@ def drop_page(collection: CollectionRef) -> sql.Composed:
     ).format(mine=in_collection(collection))
 
 
-def nearest(collection: CollectionRef, filter: Filter | None, *, exact: bool, with_vectors: bool) -> Statement:
-    """The `limit` nearest to `vector` that are not in `exclude`.
+def nearest(
+    collection: CollectionRef, filter: Filter | None, *, exact: bool, with_vectors: bool, with_payloads: bool
+) -> Statement:
+    """The `limit` nearest to `vector` after the first `offset`, of those that are not in `exclude`.
 
     `exact` leaves the HNSW index out: it is over another expression then.
     """
     where, params = _where(collection, filter)
     query = sql.SQL(
-        "SELECT item_id, payload, text, {vector}, {embedding} <=> %(vector)s::vector AS distance FROM items"
-        " WHERE {where} AND item_id <> ALL (%(exclude)s::text[]) ORDER BY distance, item_id LIMIT %(limit)s"
+        "SELECT item_id, {content}, {vector}, {embedding} <=> %(vector)s::vector AS distance FROM items"
+        " WHERE {where} AND item_id <> ALL (%(exclude)s::text[])"
+        " ORDER BY distance, item_id LIMIT %(limit)s OFFSET %(offset)s"
     )
     embedding = sql.SQL("embedding") if exact else embedding_expression(collection)
+    content = sql.SQL("payload, text" if with_payloads else "NULL, NULL")
     vector = sql.SQL("embedding" if with_vectors else "NULL")
-    return query.format(vector=vector, embedding=embedding, where=where), params
+    return query.format(content=content, vector=vector, embedding=embedding, where=where), params
 
 
 def word_counts(collection: CollectionRef, words: Sequence[str]) -> Statement:

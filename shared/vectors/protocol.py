@@ -73,7 +73,7 @@ class StoredPoint:
 
 @dataclass(frozen=True, eq=False)
 class Hit:
-    """An item that a search found. `score`: cosine, -1 to 1."""
+    """An item that a search found. `score`: cosine, -1 to 1. Without payloads: no payload, and no text."""
 
     id: str
     score: float
@@ -164,9 +164,12 @@ class VectorStore(Protocol):
         filter: Filter | None = None,
         min_score: float | None = None,
         with_vectors: bool = False,
+        with_payloads: bool = True,
         exclude_ids: Collection[str] = (),
     ) -> list[Hit]:
-        """The nearest items, best first, equal scores by id. `vector`: (d,), of any length but zero."""
+        """The nearest items, best first, equal scores by id. `vector`: (d,), of any length but zero. Of items before
+        `offset` nothing but ids and scores is read.
+        """
 
     def search_text(
         self,

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -158,13 +159,19 @@ class QdrantVectorStore:
         filter: Filter | None = None,
         min_score: float | None = None,
         with_vectors: bool = False,
+        with_payloads: bool = True,
         exclude_ids: Collection[str] = (),
     ) -> list[Hit]:
         check_vector(collection, vector, "The query vector")
         wanted = self._without(collection, points_of.live(filter), exclude_ids)
         last = offset + top_k
-        hits = self._nearest(collection, vector, wanted, last, with_vectors)
-        return [hit for hit in hits if min_score is None or hit.score >= min_score][offset:]
+        is_whole = offset == 0
+        shown = {"with_payloads": with_payloads, "with_vectors": with_vectors}
+        hits = self._query(collection, vector, wanted, last + SLACK, **(shown if is_whole else {}))
+        if not _settled(hits, last, last + SLACK):
+            hits, is_whole = self._nearest(collection, vector, wanted, last), False
+        page = [hit for hit in hits[offset:last] if min_score is None or hit.score >= min_score]
+        return page if is_whole or not any(shown.values()) else self._filled(collection, page, **shown)
 
     def search_text(
         self,
@@ -304,21 +311,14 @@ class QdrantVectorStore:
                 return
             size = None if size is None else size - len(records)
 
-    def _nearest(
-        self, collection: CollectionRef, vector: Vector, wanted: models.Filter, last: int, with_vectors: bool
-    ) -> list[Hit]:
-        """The `last` best hits, in order, chosen from all that tie with the last of them."""
-        limit = last + SLACK
-        hits = self._query(collection, vector, wanted, limit, with_vectors=with_vectors)
-        if _settled(hits, last, limit):
-            return hits[:last]
-        while not _settled(hits, last, limit):
+    def _nearest(self, collection: CollectionRef, vector: Vector, wanted: models.Filter, last: int) -> list[Hit]:
+        """The `last` best hits, in order, chosen from all that tie with the last of them. Any number may tie, so of
+        these only the ids are read.
+        """
+        limit = 2 * (last + SLACK)
+        while not _settled(hits := self._query(collection, vector, wanted, limit), last, limit):
             limit *= 2
-            # Any number may tie: of most of them the id is all that is needed.
-            hits = self._query(collection, vector, wanted, limit, fields=["id"])
-        stored = self.get(collection, [hit.id for hit in hits[:last]], with_vectors=with_vectors)
-        found = [(hit.score, stored[hit.id]) for hit in hits[:last] if hit.id in stored]
-        return [Hit(point.id, score, point.payload, point.text, point.vector) for score, point in found]
+        return hits[:last]
 
     def _query(
         self,
@@ -327,14 +327,24 @@ class QdrantVectorStore:
         wanted: models.Filter,
         limit: int,
         *,
-        fields: list[str] | bool = True,
+        with_payloads: bool = False,
         with_vectors: bool = False,
     ) -> list[Hit]:
-        """Up to `limit` hits, best first, equal scores by id."""
+        """Up to `limit` hits, best first, those of equal scores by id."""
         query = partial(self._server.client.query_points, name_of(collection), query=vector.tolist(), limit=limit)
         shown = partial(query, using=points_of.VECTOR, query_filter=wanted, with_vectors=with_vectors)
-        answer = self._server.read(partial(shown, with_payload=fields), missing=None)
+        answer = self._server.read(partial(shown, with_payload=True if with_payloads else ["id"]), missing=None)
         return sorted(map(points_of.to_hit, answer.points if answer else []), key=lambda hit: (-hit.score, hit.id))
+
+    def _filled(
+        self, collection: CollectionRef, hits: Sequence[Hit], *, with_payloads: bool, with_vectors: bool
+    ) -> list[Hit]:
+        """Hits of which only the ids were read, with what is stored. Those that went meanwhile are left out."""
+        stored = self.get(collection, [hit.id for hit in hits], with_vectors=with_vectors)
+        found = [(hit, stored[hit.id]) for hit in hits if hit.id in stored]
+        if not with_payloads:
+            return [replace(hit, vector=point.vector) for hit, point in found]
+        return [Hit(hit.id, hit.score, point.payload, point.text, point.vector) for hit, point in found]
 
     def _retrieve(self, collection: CollectionRef, ids: Collection[str], with_vectors: bool) -> list[models.Record]:
         records: list[models.Record] = []

@@ -15,7 +15,7 @@ from qdrant_client import models
 from shared.images.fingerprint import Fingerprint
 from shared.vectors.filter_nodes import Filter
 from shared.vectors.filter_qdrant import compile_qdrant, key_of
-from shared.vectors.protocol import CollectionRef, Hit, Point, StoredPoint, Vector
+from shared.vectors.protocol import CollectionRef, Copy, Hit, Point, StoredPoint, Vector
 from shared.vectors.words import words
 
 VECTOR = "image"
@@ -135,6 +135,13 @@ def to_stored(record: models.Record) -> StoredPoint:
         payload.get("image"),
         Fingerprint.from_json(payload["fingerprint"]) if payload.get("fingerprint") else None,
     )
+
+
+def to_copy(record: models.Record) -> Copy:
+    """An item that has a fingerprint, by its exact hashes."""
+    payload: dict[str, Any] = record.payload or {}
+    fingerprint = payload["fingerprint"]
+    return Copy(payload["id"], fingerprint["file_hash"], fingerprint["pixel_hash"])
 
 
 def to_hit(scored: models.ScoredPoint) -> Hit:

@@ -126,13 +126,20 @@ class MemoryVectorStore:
         filter: Filter | None = None,
         min_score: float | None = None,
         with_vectors: bool = False,
+        with_payloads: bool = True,
         exclude_ids: Collection[str] = (),
     ) -> list[Hit]:
         check_vector(collection, vector, "The query vector")
         unit = vector / np.linalg.norm(vector)
         found = [point for point in self._matching(collection, filter) if point.id not in exclude_ids]
         hits = [
-            Hit(point.id, _cosine(unit, point), point.payload, point.text, point.vector if with_vectors else None)
+            Hit(
+                point.id,
+                _cosine(unit, point),
+                point.payload if with_payloads else {},
+                point.text if with_payloads else None,
+                point.vector if with_vectors else None,
+            )
             for point in found
         ]
         hits.sort(key=lambda hit: (-hit.score, hit.id))

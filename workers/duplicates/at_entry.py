@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 from shared.images.fingerprint import Fingerprint
-from shared.vectors.protocol import CollectionRef, VectorStore
+from shared.vectors.protocol import CollectionRef, Copy, VectorStore
 
 Mark = tuple[str, str]
 """What two copies share: ("file", its hash) or ("pixels", its hash)."""
@@ -27,6 +27,7 @@ class EntryCheck:
         self._seen: dict[str, Fingerprint] = {}
         self._looked_up: set[Mark] = set()
         self._stored: dict[Mark, set[str]] = defaultdict(set)
+        """The first item with each mark, and beside it the job's own."""
 
     def add(self, fingerprints: Mapping[str, Fingerprint]) -> None:
         """Items of the job by id. Asks the store what it has of each picture, once a picture."""
@@ -34,9 +35,9 @@ class EntryCheck:
         unknown = [one for one in fingerprints.values() if not self._looked_up.issuperset(_marks(one))]
         if not unknown:
             return
-        for point in self._vectors.copies(self._collection, unknown):
-            for mark in _marks(point.fingerprint) if point.fingerprint else ():
-                self._stored[mark].add(point.id)
+        for copy in self._vectors.copies(self._collection, unknown, apart=self._own):
+            for mark in _marks(copy):
+                self._stored[mark].add(copy.id)
         self._looked_up.update(mark for one in unknown for mark in _marks(one))
 
     def stored_copy_of(self, id: str, *, failed: Collection[str] = ()) -> str | None:
@@ -73,5 +74,5 @@ class EntryCheck:
         return found
 
 
-def _marks(fingerprint: Fingerprint) -> tuple[Mark, Mark]:
+def _marks(fingerprint: Fingerprint | Copy) -> tuple[Mark, Mark]:
     return ("file", fingerprint.file_hash), ("pixels", fingerprint.pixel_hash)

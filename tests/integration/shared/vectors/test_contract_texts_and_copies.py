@@ -11,7 +11,7 @@ from psycopg_pool import ConnectionPool
 from shared.errors import PermanentJobError
 from shared.images.fingerprint import Fingerprint
 from shared.vectors.filters import parse
-from shared.vectors.protocol import CollectionRef, Point, TextHit, VectorStore
+from shared.vectors.protocol import CollectionRef, Copy, Point, TextHit, VectorStore
 from shared.vectors.words import weight, words
 
 from .conftest import DIMENSION, STORES, add_collection, unit
@@ -178,10 +178,18 @@ def test_copies_are_of_the_same_file_or_the_same_pixels(store: VectorStore, coll
 
     found = store.copies(collection, [fingerprint("f1", "p1"), fingerprint("f0", "p0")])
     assert [point.id for point in found] == ["both", "file", "pixels"]
-    assert found[0].fingerprint == fingerprint("f1", "p1")
+    assert found[0] == Copy("both", "f1".ljust(64, "0"), "p1".ljust(64, "0"))
     assert store.copies(collection, []) == []
     many = [fingerprint(f"f{n}", f"p{n}") for n in range(600)]
     assert [point.id for point in store.copies(collection, many)] == ["both", "file", "neither", "pixels"]
+
+
+def test_of_many_copies_the_first_is_found_and_those_asked_for(store: VectorStore, collection: CollectionRef) -> None:
+    ids = [f"{n:03}" for n in reversed(range(600))]
+    store.upsert(collection, [Point(id, unit(1), fingerprint=fingerprint("f1", "p1")) for id in ids])
+    store.upsert(collection, [Point(id, unit(1), fingerprint=fingerprint("f2", "p1")) for id in ("B", "a")])
+    found = store.copies(collection, [fingerprint("f1", "p1")], apart=["000", "007", "a", "none"])
+    assert [copy.id for copy in found] == ["000", "001", "007", "B", "a"]
 
 
 def test_a_payload_is_replaced_and_nothing_else(store: VectorStore, collection: CollectionRef) -> None:

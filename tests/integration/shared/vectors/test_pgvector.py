@@ -79,8 +79,8 @@ def fill(store: PgVectorStore, collection: CollectionRef, count: int) -> None:
 
 
 def plan(pool: ConnectionPool[Any], collection: CollectionRef, *, exact: bool = False) -> str:
-    query, params = pgvector_sql.nearest(collection, None, exact=exact, with_vectors=False)
-    values = {**params, "vector": str([1.0] * DIMENSION), "exclude": [], "limit": 10}
+    query, params = pgvector_sql.nearest(collection, None, exact=exact, with_vectors=False, with_payloads=True)
+    values = {**params, "vector": str([1.0] * DIMENSION), "exclude": [], "limit": 10, "offset": 0}
     with pool.connection() as connection, connection.transaction():
         connection.execute(pgvector_sql.TUNE_SCAN, {"ef": "100", "tuples": "40000"})
         return "\n".join(row[0] for row in connection.execute(sql.SQL("EXPLAIN ") + query, values))
