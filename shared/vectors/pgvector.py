@@ -28,7 +28,7 @@ from shared.vectors.points import (
     image_json,
     payload_json,
 )
-from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, TextHit, Vector
+from shared.vectors.protocol import CollectionRef, Copy, Fence, Hit, Page, Point, StoredPoint, TextHit, Vector
 from shared.vectors.text_ranking import ranked, sought, worths
 from shared.vectors.words import words as words_of
 
@@ -188,13 +188,16 @@ class PgVectorStore:
             rows = cursor.execute(statements.sample(collection), {"limit": size}, prepare=False).fetchall()
         return np.array([vector.to_numpy() for (vector,) in rows], dtype=np.float32).reshape(-1, collection.dimension)
 
-    def copies(self, collection: CollectionRef, fingerprints: Sequence[Fingerprint]) -> list[StoredPoint]:
+    def copies(
+        self, collection: CollectionRef, fingerprints: Sequence[Fingerprint], *, apart: Collection[str] = ()
+    ) -> list[Copy]:
         params = {
             "files": [fingerprint.file_hash for fingerprint in fingerprints],
             "pixels": [fingerprint.pixel_hash for fingerprint in fingerprints],
+            "apart": list(apart),
         }
         with self._transaction() as cursor:
-            return [_stored(row) for row in cursor.execute(statements.copies(collection), params, prepare=False)]
+            return [Copy(*row) for row in cursor.execute(statements.copies(collection), params, prepare=False)]
 
     def replace_payload(
         self,

@@ -229,12 +229,14 @@ def sample(collection: CollectionRef) -> sql.Composed:
 
 
 def copies(collection: CollectionRef) -> sql.Composed:
-    """Items with one of `files` or `pixels` for their hash, by id."""
+    """Items with one of `files` or `pixels` for their hash: the first of each two hashes, and those of `apart`."""
     where, _ = _where(collection, None)
     return sql.SQL(
-        "SELECT {} FROM items WHERE {} AND ((fingerprint ->> 'file_hash') = ANY (%(files)s::text[])"
-        " OR (fingerprint ->> 'pixel_hash') = ANY (%(pixels)s::text[])) ORDER BY item_id"
-    ).format(columns(False), where)
+        "SELECT min(item_id), fingerprint ->> 'file_hash', fingerprint ->> 'pixel_hash' FROM items"
+        " WHERE {} AND ((fingerprint ->> 'file_hash') = ANY (%(files)s::text[])"
+        " OR (fingerprint ->> 'pixel_hash') = ANY (%(pixels)s::text[]))"
+        " GROUP BY 2, 3, CASE WHEN item_id = ANY (%(apart)s::text[]) THEN item_id END ORDER BY 1"
+    ).format(where)
 
 
 def _bound(name: str, values: Sequence[Any]) -> tuple[list[sql.Placeholder], dict[str, Any]]:

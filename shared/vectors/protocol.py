@@ -91,6 +91,15 @@ class TextHit:
 
 
 @dataclass(frozen=True)
+class Copy:
+    """An item by its picture's exact hashes (`shared/images/fingerprint.py`)."""
+
+    id: str
+    file_hash: str
+    pixel_hash: str
+
+
+@dataclass(frozen=True)
 class Page:
     """Some items; `next_cursor` goes into the next call, None at the end."""
 
@@ -189,8 +198,12 @@ class VectorStore(Protocol):
         are no more than that.
         """
 
-    def copies(self, collection: CollectionRef, fingerprints: Sequence[Fingerprint]) -> list[StoredPoint]:
-        """The items with the file hash or the pixel hash of one of these, by id."""
+    def copies(
+        self, collection: CollectionRef, fingerprints: Sequence[Fingerprint], *, apart: Collection[str] = ()
+    ) -> list[Copy]:
+        """Items with the file hash or the pixel hash of one of these, by id: of those with the same two hashes the
+        first alone, since one picture may be that of a million items, and each of `apart`.
+        """
 
     def replace_payload(
         self,

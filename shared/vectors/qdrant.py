@@ -15,10 +15,11 @@ from shared.errors import FieldFault, InvalidInput
 from shared.images.fingerprint import Fingerprint
 from shared.settings import Settings
 from shared.vectors import qdrant_points as points_of
+from shared.vectors.copies import few_of
 from shared.vectors.fencing import Fencing
 from shared.vectors.filter_nodes import Filter
 from shared.vectors.points import check_json, check_text, check_vector, check_version, checked_points, payload_json
-from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, TextHit, Vector
+from shared.vectors.protocol import CollectionRef, Copy, Fence, Hit, Page, Point, StoredPoint, TextHit, Vector
 from shared.vectors.qdrant_server import QdrantServer, name_of
 from shared.vectors.text_ranking import ranked, sought, worths
 
@@ -199,13 +200,16 @@ class QdrantVectorStore:
             vectors += [point.vector for point in map(points_of.to_stored, records) if point.vector is not None]
         return np.array(vectors, dtype=np.float32).reshape(-1, collection.dimension)
 
-    def copies(self, collection: CollectionRef, fingerprints: Sequence[Fingerprint]) -> list[StoredPoint]:
-        found: dict[str, StoredPoint] = {}
-        for chunk in _chunks(list(fingerprints)):
-            wanted = points_of.live(None, points_of.copies_of(chunk))
-            for records in self._pages(collection, wanted):
-                found |= {point.id: point for point in map(points_of.to_stored, records)}
-        return [found[id] for id in sorted(found)]
+    def copies(
+        self, collection: CollectionRef, fingerprints: Sequence[Fingerprint], *, apart: Collection[str] = ()
+    ) -> list[Copy]:
+        def found() -> Iterator[Copy]:
+            for chunk in _chunks(list(fingerprints)):
+                wanted = points_of.live(None, points_of.copies_of(chunk))
+                for records in self._pages(collection, wanted, fields=["id", "fingerprint"]):
+                    yield from map(points_of.to_copy, records)
+
+        return few_of(found(), apart)
 
     def replace_payload(
         self,

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from shared.errors import LeaseLost
 from shared.images.fingerprint import Fingerprint
+from shared.vectors.copies import few_of
 from shared.vectors.fencing import build_id, collection_gone
 from shared.vectors.filter_nodes import AllOf, Filter, matches
 from shared.vectors.points import check_json, check_text, check_vector, check_version, checked_points, payload_json
-from shared.vectors.protocol import CollectionRef, Fence, Hit, Page, Point, StoredPoint, TextHit, Vector
+from shared.vectors.protocol import CollectionRef, Copy, Fence, Hit, Page, Point, StoredPoint, TextHit, Vector
 from shared.vectors.text_ranking import ranked, sought, worths
 from shared.vectors.words import words as words_of
 
@@ -164,14 +165,17 @@ class MemoryVectorStore:
         chosen = sorted(self._items(collection).values(), key=lambda point: uuid.uuid5(collection.id, point.id))[:size]
         return np.array([point.vector for point in chosen], dtype=np.float32).reshape(-1, collection.dimension)
 
-    def copies(self, collection: CollectionRef, fingerprints: Sequence[Fingerprint]) -> list[StoredPoint]:
+    def copies(
+        self, collection: CollectionRef, fingerprints: Sequence[Fingerprint], *, apart: Collection[str] = ()
+    ) -> list[Copy]:
         files = {each.file_hash for each in fingerprints}
         pixels = {each.pixel_hash for each in fingerprints}
-        return [
-            _shown(point, with_vectors=False)
-            for _, point in sorted(self._items(collection).items())
+        found = [
+            Copy(point.id, point.fingerprint.file_hash, point.fingerprint.pixel_hash)
+            for point in self._items(collection).values()
             if point.fingerprint and (point.fingerprint.file_hash in files or point.fingerprint.pixel_hash in pixels)
         ]
+        return few_of(found, apart)
 
     def replace_payload(
         self,

@@ -103,7 +103,7 @@ def test_words_copies_values_counts_and_samples_come_from_their_indexes(
         connection.execute("VACUUM ANALYZE items")
     texts, named = pgvector_sql.best_texts(large, {"number17": 5}, None)
     assert "ix_items_words" in explained(texts, {**named, "exclude": [], "limit": 10})
-    copies = explained(pgvector_sql.copies(large), {"files": ["a"], "pixels": ["b"]})
+    copies = explained(pgvector_sql.copies(large), {"files": ["a"], "pixels": ["b"], "apart": []})
     assert "ix_items_file_hash" in copies
     assert "ix_items_pixel_hash" in copies
     for filter in ({"n": 17}, {"n": {"in": [17, 18, 19]}}, {"n": {"in": list(range(1_000))}}):
