@@ -1,12 +1,13 @@
 """The items that answer a query, in order: by vectors, or by vectors and words together."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from shared.vectors.protocol import Hit, StoredPoint, TextHit, Vector, VectorStore
 from shared.vectors.words import MAX_WORDS, words
+from workers.handlers.entries import slices
 from workers.handlers.searching.queries import Query
 
 FUSION_CONSTANT = 60
@@ -15,6 +16,8 @@ Condorcet and individual Rank Learning Methods", SIGIR 2009.
 """
 LEAST_DEPTH = 100
 """Hits of each ranking that are fused, at least."""
+ITEMS_AT_ONCE = 256
+"""Whose vectors are read to work out their cosines."""
 TEXT_SHARE = 0.5
 """Of the best text's score: what matches less of it is not in the text ranking. Without this an item that has only the
 common word of "SKU-1042" would, by any luck in the other ranking, come before the one that has both.
@@ -44,7 +47,7 @@ def rank(query: Query, vector: Vector, store: VectorStore) -> Ranking:
 
 def best_cosine(query: Query, vector: Vector, store: VectorStore) -> float | None:
     """The highest cosine in the whole collection, whatever the filter; None where it is empty."""
-    hits = store.search(query.collection.ref, vector, top_k=1, exclude_ids=query.named_items)
+    hits = store.search(query.collection.ref, vector, top_k=1, with_payloads=False, exclude_ids=query.named_items)
     return hits[0].score if hits else None
 
 
@@ -58,6 +61,7 @@ def _by_vector(query: Query, vector: Vector, store: VectorStore) -> Ranking:
         filter=query.filter,
         min_score=input.min_score,
         with_vectors=input.include_vectors,
+        with_payloads=input.include_payload is not False,
         exclude_ids=query.named_items,
     )
     from_the_top = query.filter is None and input.offset == 0
@@ -73,19 +77,18 @@ def _hybrid(query: Query, vector: Vector, store: VectorStore) -> Ranking:
         vector,
         top_k=depth,
         filter=query.filter,
-        with_vectors=input.include_vectors,
+        with_payloads=False,
         exclude_ids=query.named_items,
     )
     named = store.search_text(ref, _looked_for(query), top_k=depth, filter=query.filter, exclude_ids=query.named_items)
     text_ids = _matching_well(named)
-    hits = {hit.id: hit for hit in near}
-    hits |= _known_by_words(query, vector, [id for id in text_ids if id not in hits], store)
-    page = fused([hit.id for hit in near], text_ids)
-    ranked = [Ranked(hits[id], score) for id, score in page if id in hits]
-    least = input.min_score
-    ranked = [one for one in ranked if least is None or one.hit.score >= least]
-    best = near[0].score if near and query.filter is None else None
-    return Ranking(ranked[input.offset : input.offset + input.top_k], best)
+    cosines = {hit.id: hit.score for hit in near}
+    cosines |= _cosines(query, vector, [id for id in text_ids if id not in cosines], store)
+    ranked = [(id, score) for id, score in fused([hit.id for hit in near], text_ids) if id in cosines]
+    if input.min_score is not None:
+        ranked = [(id, score) for id, score in ranked if cosines[id] >= input.min_score]
+    page = ranked[input.offset : input.offset + input.top_k]
+    return Ranking(_shown(query, page, cosines, store), near[0].score if near and query.filter is None else None)
 
 
 def fused(by_vector: list[str], by_text: list[str]) -> list[tuple[str, float]]:
@@ -115,15 +118,29 @@ def _matching_well(hits: list[TextHit]) -> list[str]:
     return [hit.id for hit in hits if hit.score >= TEXT_SHARE * hits[0].score]
 
 
-def _known_by_words(query: Query, vector: Vector, ids: Iterable[str], store: VectorStore) -> dict[str, Hit]:
-    """Items that only the text ranking has, with the cosine of their stored vectors."""
-    stored = store.get(query.collection.ref, list(ids), with_vectors=True)
-    hits = {id: _hit(point, vector) for id, point in stored.items()}
-    return hits if query.input.include_vectors else {id: replace(hit, vector=None) for id, hit in hits.items()}
+def _cosines(query: Query, vector: Vector, ids: Sequence[str], store: VectorStore) -> dict[str, float]:
+    """Of items that only the text ranking has, by their stored vectors; a few at a time, as payloads come with them."""
+    found: dict[str, float] = {}
+    for some in slices(ids, ITEMS_AT_ONCE):
+        stored = store.get(query.collection.ref, some, with_vectors=True)
+        found |= {id: _cosine(point, vector) for id, point in stored.items()}
+    return found
 
 
-def _hit(point: StoredPoint, vector: Vector) -> Hit:
+def _cosine(point: StoredPoint, vector: Vector) -> float:
     assert point.vector is not None
     own = point.vector.astype(np.float64)
     cosine = float(own @ vector.astype(np.float64)) / float(np.linalg.norm(own))
-    return Hit(point.id, max(-1.0, min(1.0, cosine)), point.payload, point.text, point.vector)
+    return max(-1.0, min(1.0, cosine))
+
+
+def _shown(
+    query: Query, page: Sequence[tuple[str, float]], cosines: Mapping[str, float], store: VectorStore
+) -> list[Ranked]:
+    """The page (id, fused score) with what is stored of its items; those that went meanwhile are left out."""
+    stored = store.get(query.collection.ref, [id for id, _ in page], with_vectors=query.input.include_vectors)
+    found = [(score, stored[id]) for id, score in page if id in stored]
+    return [
+        Ranked(Hit(point.id, cosines[point.id], point.payload, point.text, point.vector), score)
+        for score, point in found
+    ]

@@ -83,6 +83,18 @@ def test_search_orders_by_score(store: VectorStore, collection: CollectionRef) -
     assert store.search(collection, unit(1), top_k=1)[0].vector is None
 
 
+@pytest.mark.parametrize("offset", [0, 1])
+def test_hits_hold_what_was_asked_for(store: VectorStore, collection: CollectionRef, offset: int) -> None:
+    store.upsert(collection, [Point(id, unit(1), {"n": 1}, "red") for id in ("a", "b")])
+    for with_payloads in (True, False):
+        for with_vectors in (True, False):
+            shown = {"with_payloads": with_payloads, "with_vectors": with_vectors}
+            hit = store.search(collection, unit(1), top_k=1, offset=offset, **shown)[0]
+            assert (hit.id, hit.score) == ("ab"[offset], pytest.approx(1))
+            assert (hit.payload, hit.text) == (({"n": 1}, "red") if with_payloads else ({}, None))
+            assert (hit.vector is not None) is with_vectors
+
+
 def test_equal_scores_go_by_id(store: VectorStore, collection: CollectionRef) -> None:
     ids = [f"twin-{index:03}" for index in range(200)]
     store.upsert(collection, [Point(id, unit(1, 1, 1), {}) for id in reversed(ids)])

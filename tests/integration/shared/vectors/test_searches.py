@@ -1,5 +1,6 @@
 """Whole searches give equal results in equal order over every store: mixes, filters, offsets, hybrid, calibrated."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,28 @@ def test_a_name_comes_first_whatever_the_vectors_say(rooms: Rooms, name: str) ->
         assert second["cosine"] == pytest.approx(1, abs=1e-5)
     finally:
         rooms[name].vectors.delete(ref, ["named"])
+
+
+@pytest.mark.parametrize("name", ["pgvector", "qdrant"])
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_only_what_a_page_shows_is_read(
+    stores: dict[str, VectorStore], pool: ConnectionPool[Any], name: str, hybrid: bool
+) -> None:
+    """A payload of 16 kB takes some 100 kB once it is read; pages go down to the eleven thousandth item."""
+    ref = add_collection(pool, DIMENSION)
+    store, payload = stores[name], {f"key {n}": n for n in range(1_000)}
+    store.create_collection(ref)
+    units = [point.vector for point in points()] * 5
+    store.upsert(ref, [Point(f"{n:04}", unit, payload, "shoe") for n, unit in enumerate(units)])
+    search = {"vector": units[0].tolist(), "top_k": 5, "offset": 1_100} | ({"text_match": "shoe"} if hybrid else {})
+    room = _room(store, ref)
+    tracemalloc.start()
+    try:
+        assert [result["payload"] for result in ask(room, search)] == [payload] * 5
+        assert tracemalloc.get_traced_memory()[1] < 40e6
+    finally:
+        tracemalloc.stop()
+        store.drop_collection(ref)
 
 
 def ask(room: Room, search: dict[str, Any]) -> list[dict[str, Any]]:
