@@ -13,7 +13,15 @@ from shared.contracts.deduplicate import (
     DuplicateMember,
     FailedPicture,
 )
-from shared.errors import ConfigurationError, ErrorCode, InvalidInput, JobError, JobStopped, PermanentJobError
+from shared.errors import (
+    ConfigurationError,
+    ErrorCode,
+    InvalidInput,
+    JobError,
+    JobStopped,
+    PermanentJobError,
+    PostponedJobError,
+)
 from shared.vectors.filter_nodes import Filter
 from shared.vectors.filters import parse
 from workers.context import JobContext, JobHandle
@@ -66,7 +74,20 @@ def _in_collection(input: DeduplicateInput, name: str, job: JobHandle, context: 
         neighbours=neighbours if semantic else None,
         checkpoint=_progress(job, reading, reading + COMPARING, "comparing hashes"),
     )
-    return _output(gathered, grouping.find(input.method), f"items in {name!r}")
+    groups = grouping.find(input.method)
+    _check_unchanged(collection, context)
+    return _output(gathered, groups, f"items in {name!r}")
+
+
+def _check_unchanged(collection: CollectionRow, context: JobContext) -> None:
+    """Raises JobError where items may have gone from under the comparison: it would look whole, and miss groups."""
+    now = context.services.collections.get(collection.id)
+    if now is None:
+        message = f"The collection {collection.name!r} was deleted while it was compared."
+        raise PermanentJobError(ErrorCode.COLLECTION_UNKNOWN, message)
+    if now.ref != collection.ref:
+        message = f"The collection {collection.name!r} was embedded anew while it was compared; it is compared again."
+        raise PostponedJobError(ErrorCode.INTERNAL, message)
 
 
 def _filter_of(input: DeduplicateInput, collection: CollectionRow) -> Filter | None:

@@ -2,6 +2,8 @@
 
 import base64
 import shutil
+import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ from PIL import Image
 
 from shared.contracts.deduplicate import DeduplicateInput, DeduplicateOutput
 from shared.contracts.index import IndexInput
-from shared.errors import ErrorCode, JobCanceled, PermanentJobError
+from shared.errors import ErrorCode, JobCanceled, PermanentJobError, PostponedJobError
 from shared.images.decode import DecodeLimits, decode
+from shared.vectors.protocol import Page
 from tests.fakes.images import encoded, exif
 from tests.fakes.services import Room
+from tests.fakes.vectors import MemoryVectorStore
 from workers.context import JobHandle
 from workers.duplicates import neighbours
 from workers.duplicates.neighbours import VectorsInMemory
@@ -124,6 +128,34 @@ def test_an_unknown_collection() -> None:
     output = run(Room(), collection="nothing")
     assert isinstance(output, PermanentJobError)
     assert output.code is ErrorCode.COLLECTION_UNKNOWN
+
+
+class LookedAt(MemoryVectorStore):
+    """Does what a test says once its items are read."""
+
+    act: Callable[[], object] = staticmethod(lambda: None)
+
+    def list_items(self, *arguments: Any, **options: Any) -> Page:
+        page = super().list_items(*arguments, **options)
+        self.act()
+        return page
+
+
+def test_a_collection_that_is_deleted_meanwhile() -> None:
+    room = Room(vectors=(vectors := LookedAt()))
+    indexed(room, LIBRARY)
+    vectors.act = room.collections.rows.clear
+    error = run(room, collection="c")
+    assert isinstance(error, PermanentJobError)
+    assert error.code is ErrorCode.COLLECTION_UNKNOWN
+
+
+def test_a_collection_whose_vectors_are_replaced_meanwhile_is_compared_again() -> None:
+    room = Room(vectors=(vectors := LookedAt()))
+    indexed(room, LIBRARY)
+    key, row = ("t", "c"), room.collections.rows["t", "c"]
+    vectors.act = lambda: room.collections.rows.update({key: replace(row, vectors_id=uuid.uuid4())})
+    assert isinstance(run(room, collection="c"), PostponedJobError)
 
 
 def test_semantic_neighbours_in_a_collection_are_no_copies_of_each_other() -> None:
