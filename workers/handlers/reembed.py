@@ -11,6 +11,7 @@ from shared.contracts.index import FailedItem
 from shared.contracts.reembed import MAX_FAILED, ReembedInput, ReembedOutput
 from shared.errors import ErrorCode, JobCanceled, JobError, JobStopped, PermanentJobError, RetryableJobError
 from shared.faults import fault_point
+from shared.rebuilding import BUILD_SECONDS
 from shared.vectors.fencing import build_id, collection_gone
 from shared.vectors.protocol import CollectionRef
 from workers.collections import LockedCollection
@@ -74,6 +75,8 @@ class _Attempt:
     def run(self) -> ReembedOutput:
         if self._old == self._build:  # an attempt before this one died after it had put them in place
             return self._output()
+        # Noted before it is there; and where what a canceled attempt left is being removed, that is waited for.
+        self._collections.remove_later(self._build, in_seconds=BUILD_SECONDS)
         self._vectors.create_collection(self._build, self._collection.payload_schema)
         for number in range(MAX_PASSES):
             before, began = self._current(), time.monotonic()

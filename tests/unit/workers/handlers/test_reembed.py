@@ -1,6 +1,8 @@
 """`reembed` and `delete_collection` with fake models and everything in memory."""
 
 import hashlib
+import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,16 +15,17 @@ from shared.errors import ErrorCode, JobCanceled, PermanentJobError, RetryableJo
 from shared.vectors.fencing import build_id
 from shared.vectors.protocol import CollectionRef
 from tests.fakes.models import FakeEmbedder, fake_spec
-from tests.fakes.services import Room
+from tests.fakes.services import MemoryCollections, Room
+from tests.fakes.vectors import MemoryVectorStore
 from workers.context import JobHandle
 from workers.handlers import delete_collection, index, reembed
 
 from .pictures import png
 
 
-def room_with(*ids: str) -> tuple[Room, CollectionRow]:
+def room_with(*ids: str, **parts: Any) -> tuple[Room, CollectionRow]:
     """A collection of stored pictures, and a second model."""
-    room = Room(others=(FakeEmbedder(fake_spec("other", dimension=8)),))
+    room = Room(others=(FakeEmbedder(fake_spec("other", dimension=8)),), **parts)
     items = []
     for shade, id in enumerate(ids):
         data, file_id = png("red", shade), f"file_{shade:026}"
@@ -59,6 +62,22 @@ def test_a_canceled_job_changes_nothing_and_leaves_nothing() -> None:
         run(room, row, job)
     assert room.collections.get(row.id) == row
     assert room.collections.removals == {CollectionRef(build_id(job.id), 8): 0}
+
+
+def test_what_a_job_makes_is_noted_before_it_is_there() -> None:
+    """So that it is removed whatever becomes of the job, and is not being removed as it is made."""
+    noted: dict[uuid.UUID, bool] = {}
+
+    class Looked(MemoryVectorStore):
+        def create_collection(self, collection: CollectionRef, schema: Mapping[str, str] | None = None) -> None:
+            noted[collection.id] = collection in kept.removals
+            super().create_collection(collection, schema)
+
+    kept = MemoryCollections()
+    room, row = room_with("a", vectors=Looked(), collections=kept)
+    job = room.job()
+    run(room, row, job)
+    assert noted[build_id(job.id)]
 
 
 def test_a_model_that_is_not_known() -> None:
