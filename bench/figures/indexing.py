@@ -2,18 +2,17 @@
 
 import json
 import time
-from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
 from bench import load
+from bench.bare.beside import beside
 from bench.bare.big_model import ALIAS, write_model
-from bench.bare.model import BareModel, write_folders
+from bench.bare.model import write_folders
 from bench.figure import Figure
 from bench.lab import CORES, Lab
 from bench.load import request
 from bench.pictures import catalogue_pictures, inline
-from bench.rows import Completions, Rows
 from bench.samples import Samples, rounds
 from local.settings import REPOSITORY
 
@@ -34,30 +33,23 @@ def _measure(lab: Lab, alias: str, models_file: Path, *, items: int, turns: int)
     ours, bare = Samples("indexed end to end", "pictures/s"), Samples("bare model", "pictures/s")
     pictures = lab.pick(1_000, 300)
     numbers = count(1)
-    with ExitStack() as open_now, lab.track(f"indexing, {alias}", 2 * (turns + 1)) as step:
-        stack = lab.stack
-        folders = write_folders(catalogue_pictures(pictures), stack.folder / "pictures", CORES)
-        database = stack.fresh_database()
-        environment = {**stack.environment(database), "DARKROOM_MODELS_FILE": str(models_file)}
-        model = open_now.enter_context(BareModel.running(alias, models_file, folders))
-        _, port = open_now.enter_context(stack.api(environment))
-        open_now.enter_context(stack.worker(environment, ["index"], CORES))
-        rows, completions = Rows(database), Completions(stack.redis_url(0))
-        open_now.callback(rows.close)
-        open_now.callback(completions.close)
+    folders = write_folders(catalogue_pictures(pictures), lab.stack.folder / "pictures", CORES)
+    with (
+        beside(lab.stack, alias, models_file, folders, "index") as sides,
+        lab.track(f"indexing, {alias}", 2 * (turns + 1)) as step,
+    ):
 
         def index() -> None:
             requests = _requests(pictures, items, next(numbers))
             started = time.perf_counter()
-            load.run(port, requests, connections=CONNECTIONS, expect=[202])
-            completions.wait_for(len(requests))
+            load.run(sides.port, requests, connections=CONNECTIONS, expect=[202])
+            sides.completions.wait_for(len(requests))
             ours.add(pictures / (time.perf_counter() - started))
 
         def run_bare() -> None:
-            bare.add(pictures / model.run())
+            bare.add(pictures / sides.model.run())
 
         rounds(turns, [ours, bare], index, run_bare, step=step)
-        rows.check_all_succeeded()
     note = f"{pictures:,} pictures of 160 x 160 pixels sent inline, {items} a job"
     ratio = ours.over(bare, "ratio")
     return [

@@ -6,15 +6,15 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
 import psutil
 
 from bench import load
+from bench.bare.beside import beside
 from bench.bare.big_model import ALIAS, write_model
-from bench.bare.model import BareModel, write_folders
+from bench.bare.model import write_folders
 from bench.figure import Figure
 from bench.lab import CORES, Lab
 from bench.load import request
@@ -75,31 +75,24 @@ def _requests(lab: Lab, alias: str, models_file: Path, *, items: int, turns: int
     ours, bare = Samples("tagged end to end", "pictures/s"), Samples("bare model", "pictures/s")
     pictures = lab.pick(1_000, 300)
     numbers = count(1)
-    with ExitStack() as open_now, lab.track(f"tagging, {alias}", 2 * (turns + 1)) as step:
-        stack = lab.stack
-        folders = write_folders(catalogue_pictures(pictures), stack.folder / f"{alias}-dealt", CORES)
-        database = stack.fresh_database()
-        environment = {**stack.environment(database), "DARKROOM_MODELS_FILE": str(models_file)}
-        model = open_now.enter_context(BareModel.running(alias, models_file, folders))
-        _, port = open_now.enter_context(stack.api(environment))
-        open_now.enter_context(stack.worker(environment, ["tag"], CORES))
-        rows, completions = Rows(database), Completions(stack.redis_url(0))
-        open_now.callback(rows.close)
-        open_now.callback(completions.close)
+    folders = write_folders(catalogue_pictures(pictures), lab.stack.folder / f"{alias}-dealt", CORES)
+    with (
+        beside(lab.stack, alias, models_file, folders, "tag") as sides,
+        lab.track(f"tagging, {alias}", 2 * (turns + 1)) as step,
+    ):
 
         def tag() -> None:
             entries = [inline(data) for data in catalogue_pictures(pictures, mark=next(numbers))]
             requests = [_tag({"images": entries[at : at + items]}) for at in range(0, pictures, items)]
             started = time.perf_counter()
-            load.run(port, requests, connections=CONNECTIONS, expect=[202])
-            completions.wait_for(len(requests))
+            load.run(sides.port, requests, connections=CONNECTIONS, expect=[202])
+            sides.completions.wait_for(len(requests))
             ours.add(pictures / (time.perf_counter() - started))
 
         def run_bare() -> None:
-            bare.add(pictures / model.run())
+            bare.add(pictures / sides.model.run())
 
         rounds(turns, [ours, bare], tag, run_bare, step=step)
-        rows.check_all_succeeded()
     note = f"{pictures:,} pictures of 160 x 160 pixels sent inline, {items} a job, 14 labels"
     return [
         Figure(f"tagging, {alias}", ours, [bare], note=note),
@@ -111,18 +104,12 @@ def _directory(lab: Lab, alias: str, models_file: Path, *, pictures: int, turns:
     """Files of a directory: one job, and so one process on either side."""
     ours, bare = Samples("tagged in a directory", "files/s"), Samples("bare model", "pictures/s")
     numbers = count(1)
-    with ExitStack() as open_now, lab.track(f"tagging a directory, {alias}", 2 * (turns + 1)) as step:
-        stack = lab.stack
-        root = stack.folder / f"{alias}-photos"
-        folders = write_folders(catalogue_pictures(pictures), root, 1)
-        database = stack.fresh_database()
-        environment = _with_root({**stack.environment(database), "DARKROOM_MODELS_FILE": str(models_file)}, root)
-        model = open_now.enter_context(BareModel.running(alias, models_file, folders))
-        _, port = open_now.enter_context(stack.api(environment))
-        open_now.enter_context(stack.worker(environment, ["clip_batch"], 1))
-        rows, completions = Rows(database), Completions(stack.redis_url(0))
-        open_now.callback(rows.close)
-        open_now.callback(completions.close)
+    root = lab.stack.folder / f"{alias}-photos"
+    folders = write_folders(catalogue_pictures(pictures), root, 1)
+    with (
+        beside(lab.stack, alias, models_file, folders, "clip_batch", _with_root(root)) as sides,
+        lab.track(f"tagging a directory, {alias}", 2 * (turns + 1)) as step,
+    ):
 
         def tag() -> None:
             other = {
@@ -130,15 +117,14 @@ def _directory(lab: Lab, alias: str, models_file: Path, *, pictures: int, turns:
                 "min_score": next(numbers) / 1e6,
             }  # tagged in another way: nothing is skipped
             started = time.perf_counter()
-            load.run(port, [_tag(other)], connections=1, expect=[202])
-            completions.wait_for(1)
+            load.run(sides.port, [_tag(other)], connections=1, expect=[202])
+            sides.completions.wait_for(1)
             ours.add(pictures / (time.perf_counter() - started))
 
         def run_bare() -> None:
-            bare.add(pictures / model.run())
+            bare.add(pictures / sides.model.run())
 
         rounds(turns, [ours, bare], tag, run_bare, step=step)
-        rows.check_all_succeeded()
     note = f"{pictures:,} files, 14 labels; one process on each side, whose torch has one thread"
     return [
         Figure(f"tagging a directory, {alias}", ours, [bare], note=note),
@@ -149,7 +135,7 @@ def _directory(lab: Lab, alias: str, models_file: Path, *, pictures: int, turns:
 def _peak(lab: Lab, root: Path, name: str) -> int:
     """Bytes at the peak of a fresh worker process that has tagged the directory."""
     database = lab.stack.fresh_database()
-    environment = _with_root(lab.stack.environment(database), root)
+    environment = {**lab.stack.environment(database), **_with_root(root)}
     completions, rows = Completions(lab.stack.redis_url(0)), Rows(database)
     try:
         with (
@@ -187,8 +173,8 @@ def _name(folder: Path, number: int) -> Path:
     return folder / f"{number // 100:03}" / f"{number:06}.webp"
 
 
-def _with_root(environment: Mapping[str, str], root: Path) -> dict[str, str]:
-    return {**environment, "DARKROOM_IMAGE_ROOTS": json.dumps({"photos": str(root)})}
+def _with_root(root: Path) -> dict[str, str]:
+    return {"DARKROOM_IMAGE_ROOTS": json.dumps({"photos": str(root)})}
 
 
 def _tag(input: Mapping[str, object]) -> bytes:
