@@ -18,6 +18,9 @@ CHUNKS = 4
 CHUNK_BITS = 16
 SLICE = 1 << 20
 """Pairs compared at once: bounds memory, whatever the hashes are."""
+DENSE = 16
+"""A slice of which one pair in so many is close likely connects most of what is left to compare: what is connected by
+then is looked up anew. Hashes of pictures are far from it."""
 
 
 def close_pairs(
@@ -46,15 +49,28 @@ def close_pairs(
         ordered, values = np.ascontiguousarray(hashes[order].T), values[order]
         offsets = np.searchsorted(values, np.arange((1 << CHUNK_BITS) + 1))
         for at, mask in enumerate(masks):
-            checkpoint((number * len(masks) + at) / passes)
-            connected = None if labels is None else _uniform(labels()[order], offsets)
-            for left, right in _candidates(values, offsets, mask, connected):
+            row = 0
+            while row < len(values):
                 checkpoint((number * len(masks) + at) / passes)
-                for column in ordered:
-                    close = np.bitwise_count(column[left] ^ column[right]) <= within
-                    left, right = left[close], right[close]
-                if len(left):
-                    yield order[left], order[right]
+                connected = None if labels is None else _uniform(labels()[order], offsets)
+                for following, left, right in _candidates(values, offsets, mask, row, connected):
+                    checkpoint((number * len(masks) + at) / passes)
+                    near, other = _close(ordered, left, right, within)
+                    if len(near):
+                        yield order[near], order[other]
+                    if labels is not None and len(near) * DENSE > len(left):
+                        row = following
+                        break
+                else:
+                    row = len(values)
+
+
+def _close(columns: Hashes, left: Indexes, right: Indexes, within: int) -> tuple[Indexes, Indexes]:
+    """Those of the pairs that are within so many bits in every one of the columns, `(columns, n)`."""
+    for column in columns:
+        close = np.bitwise_count(column[left] ^ column[right]) <= within
+        left, right = left[close], right[close]
+    return left, right
 
 
 def _masks(radius: int) -> list[int]:
@@ -86,10 +102,11 @@ def _uniform(labels: Indexes, offsets: Indexes) -> Indexes:
 
 
 def _candidates(
-    values: Indexes, offsets: Indexes, mask: int, connected: Indexes | None
-) -> Iterator[tuple[Indexes, Indexes]]:
+    values: Indexes, offsets: Indexes, mask: int, row: int, connected: Indexes | None
+) -> Iterator[tuple[int, Indexes, Indexes]]:
     """Pairs of places whose values differ in exactly the bits of `mask`, each pair once, without those that are
-    connected already. `values`: sorted.
+    connected already: from the left place `row` on, and with each slice the place that the next one begins at.
+    `values`: sorted.
     """
     if mask:
         left = np.flatnonzero(values & (1 << (mask.bit_length() - 1)) == 0)
@@ -98,7 +115,7 @@ def _candidates(
     else:
         left = np.arange(len(values), dtype=np.int64)
         begin, end = left + 1, offsets[values + 1]
-    some = end > begin
+    some = (end > begin) & (left >= row)
     if connected is not None:
         one, other = connected[values[left]], connected[values[left] ^ mask]
         some &= (one != other) | (one < 0)
@@ -109,5 +126,6 @@ def _candidates(
         stop = max(start + 1, int(np.searchsorted(before, before[start] + SLICE, side="right")) - 1)
         part = counts[start:stop]
         first = np.repeat(begin[start:stop] - (before[start:stop] - before[start]), part)
-        yield np.repeat(left[start:stop], part), first + np.arange(len(first))
+        following = int(left[stop]) if stop < len(left) else len(values)
+        yield following, np.repeat(left[start:stop], part), first + np.arange(len(first))
         start = stop
