@@ -13,8 +13,18 @@ ON CONFLICT (tenant, name) DO UPDATE
   SET labels = excluded.labels, templates = excluded.templates, updated_at = now()
 RETURNING {_COLUMNS}, xmax = 0 AS is_new
 """
+PAGE_BYTES = 8_000_000
+"""Of labels: the set with which a page comes to hold so much is its last. One set may have 800 kB of them."""
 _PAGE = f"""
-SELECT {_COLUMNS} FROM label_sets WHERE tenant = $1 AND ($2::text IS NULL OR name > $2) ORDER BY name LIMIT $3
+SELECT {_COLUMNS}, candidates FROM (
+  SELECT *, count(*) OVER () AS candidates,
+    sum(octet_length(array_to_string(labels, ''))) OVER (ORDER BY name ROWS UNBOUNDED PRECEDING EXCLUDE CURRENT ROW)
+      AS bytes_before
+  FROM (
+    SELECT * FROM label_sets WHERE tenant = $1 AND ($2::text IS NULL OR name > $2) ORDER BY name LIMIT $3
+  ) limited
+) counted
+WHERE COALESCE(bytes_before, 0) < {PAGE_BYTES} ORDER BY name
 """
 _DELETE = "DELETE FROM label_sets WHERE tenant = $1 AND name = $2 RETURNING name"
 
@@ -45,9 +55,13 @@ async def put(
     return _from(row), row["is_new"]
 
 
-async def page(connection: Connection, tenant: str, *, after: str | None, limit: int) -> list[LabelSetRow]:
-    """A tenant's sets in the order of their names, from the one after `after` on."""
-    return [_from(row) for row in await connection.fetch(_PAGE, tenant, after, limit)]
+async def page(connection: Connection, tenant: str, *, after: str | None, limit: int) -> tuple[list[LabelSetRow], bool]:
+    """At most `limit` of a tenant's sets, or PAGE_BYTES of them, in the order of their names, from the one after
+    `after` on; and whether there are more.
+    """
+    rows = await connection.fetch(_PAGE, tenant, after, limit + 1)
+    more = bool(rows) and rows[0]["candidates"] > min(len(rows), limit)
+    return [_from(row) for row in rows[:limit]], more
 
 
 async def delete(connection: Connection, tenant: str, name: str) -> bool:

@@ -79,9 +79,7 @@ async def put_label_set(name: str, request: Request, response: Response, caller:
 async def list_label_sets(request: Request, caller: Reader, query: Annotated[PageQuery, Query()]) -> LabelSetList:
     after = cursors.to_text(query.cursor) if query.cursor is not None else None
     database = services_of(request).database
-    rows = await label_sets.page(database, caller.tenant, after=after, limit=query.limit + 1)
-    more = len(rows) > query.limit
-    rows = rows[: query.limit]
+    rows, more = await label_sets.page(database, caller.tenant, after=after, limit=query.limit)
     return LabelSetList(data=[_view(row) for row in rows], next_cursor=cursors.of_text(rows[-1].name) if more else None)
 
 

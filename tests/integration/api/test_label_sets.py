@@ -71,6 +71,24 @@ async def test_sets_are_listed_in_pages(client: httpx.AsyncClient) -> None:
     problem(await client.get("/v1/label-sets", params={"cursor": ""}), 422, "invalid_input")
 
 
+async def test_a_page_ends_where_it_holds_enough(client: httpx.AsyncClient) -> None:
+    """A thousand sets of the largest kind would be 800 MB."""
+    labels = [f"{number:04}{'ж' * 190}" for number in range(1_000)]  # 384 bytes each
+    names = [f"large-{number:02}" for number in range(24)]
+    for name in names:
+        assert (await client.put(f"/v1/label-sets/{name}", json={"labels": labels})).status_code == 201
+    seen: list[str] = []
+    params = {"limit": "1000"}
+    while True:
+        page = (await client.get("/v1/label-sets", params=params)).json()
+        assert 1 <= len(page["data"]) <= 21
+        seen += [one["name"] for one in page["data"]]
+        if page["next_cursor"] is None:
+            break
+        params["cursor"] = page["next_cursor"]
+    assert seen == names
+
+
 async def test_tenants_are_kept_apart_and_scopes_hold(client: httpx.AsyncClient, make_key: Callable[..., str]) -> None:
     acme, other = ({"Authorization": make_key(tenant=tenant)} for tenant in ("acme", "other"))
     reader = {"Authorization": make_key("jobs:read", tenant="acme")}
