@@ -33,7 +33,7 @@ async def test_queues_show_depth_age_and_what_runs(
         "UPDATE jobs SET next_run_at = now() - interval '90 seconds' WHERE id = %s", (jobs[2]["id"],)
     )
     listed = (await client.get("/v1/queues", headers=admin)).json()["data"]
-    assert {queue["name"] for queue in listed} == {"clip_batch", "embed", "index", "noop", "search"}
+    assert {queue["name"] for queue in listed} == {"clip_batch", "embed", "index", "noop", "search", "tag"}
     shown = (await client.get("/v1/queues/noop", headers=admin)).json()
     assert (shown["depth"], shown["scheduled"], shown["running"], shown["paused"]) == (1, 1, 1, False)
     assert 89 < shown["oldest_age_seconds"] < 120
