@@ -21,6 +21,8 @@ SLICE = 1 << 20
 DENSE = 16
 """A slice of which one pair in so many is close likely connects most of what is left to compare: what is connected by
 then is looked up anew. Hashes of pictures are far from it."""
+FEW = 16
+"""Fewer new pairs than one for so many hashes change too little to look up what is connected for."""
 
 
 def close_pairs(
@@ -44,6 +46,8 @@ def close_pairs(
     """
     masks = _masks(within // CHUNKS)
     passes = CHUNKS * len(masks)
+    known: Indexes | None = None
+    new = 0
     for number, values in enumerate(_chunks(hashes[:, 0])):
         order = np.argsort(values, kind="stable")
         ordered, values = np.ascontiguousarray(hashes[order].T), values[order]
@@ -52,14 +56,17 @@ def close_pairs(
             row = 0
             while row < len(values):
                 checkpoint((number * len(masks) + at) / passes)
-                connected = None if labels is None else _uniform(labels()[order], offsets)
+                if labels is not None and new * FEW >= len(values):
+                    known, new = labels(), 0
+                connected = None if known is None else _uniform(known[order], offsets)
                 for following, left, right in _candidates(values, offsets, mask, row, connected):
                     checkpoint((number * len(masks) + at) / passes)
                     near, other = _close(ordered, left, right, within)
                     if len(near):
+                        new += len(near)
                         yield order[near], order[other]
                     if labels is not None and len(near) * DENSE > len(left):
-                        row = following
+                        row, new = following, len(values)
                         break
                 else:
                     row = len(values)
