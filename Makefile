@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo up test check bench clean
+.PHONY: install demo up test lint check bench clean
 
 install: $(STAMP)
 
@@ -24,11 +24,13 @@ demo: install
 up: install
 	@$(BIN)/darkroom up
 
-check: install
+lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+check: lint
 	$(BIN)/python -m pytest tests/unit -q
 
 test: install

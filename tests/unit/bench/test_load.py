@@ -1,5 +1,6 @@
 """The lean client against a server that splits its answers as it likes."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -30,7 +31,8 @@ class _Server:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection:
+        # A client that refuses an answer hangs up in the middle of it.
+        with connection, contextlib.suppress(ConnectionError):
             while connection.recv(65_536):
                 for start in range(0, len(self._answer), self._piece):
                     connection.sendall(self._answer[start : start + self._piece])
