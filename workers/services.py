@@ -186,6 +186,15 @@ def open_services(settings: WorkerSettings, pool: Pool) -> Services:
     )
 
 
+def named_collection(collections: Collections, tenant: str, name: str) -> CollectionRow:
+    """The tenant's collection of that name. Raises PermanentJobError (`collection_unknown`)."""
+    collection = collections.find(tenant, name)
+    if collection is None:
+        message = f"There is no collection {name!r}. Index into it first, or correct its name."
+        raise PermanentJobError(ErrorCode.COLLECTION_UNKNOWN, message)
+    return collection
+
+
 def model_mismatch(collection: CollectionRow, model: str) -> PermanentJobError:
     return PermanentJobError(
         ErrorCode.MODEL_MISMATCH,

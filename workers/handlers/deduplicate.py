@@ -30,6 +30,7 @@ from workers.duplicates.neighbours import VectorsInCollection, VectorsInMemory
 from workers.duplicates.pictures import Candidate
 from workers.duplicates.sources import Gathered, PictureReader, from_collection
 from workers.handlers.entries import nothing_worked
+from workers.services import named_collection
 
 READING = 0.7
 """The part of a job's progress that reading pictures is; reading a collection's fingerprints is the rest of it."""
@@ -52,10 +53,7 @@ def _one(input: DeduplicateInput, job: JobHandle, context: JobContext) -> Result
 
 
 def _in_collection(input: DeduplicateInput, name: str, job: JobHandle, context: JobContext) -> Result:
-    collection = context.services.collections.find(job.tenant, name)
-    if collection is None:
-        message = f"There is no collection {name!r}. Index into it first, or correct its name."
-        raise PermanentJobError(ErrorCode.COLLECTION_UNKNOWN, message)
+    collection = named_collection(context.services.collections, job.tenant, name)
     filter = _filter_of(input, collection)
     semantic = "semantic" in input.method
     reading = 1 - READING if semantic else 1 - COMPARING

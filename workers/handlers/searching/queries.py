@@ -12,7 +12,7 @@ from shared.errors import ErrorCode, InvalidInput, JobError, JobStopped, Permane
 from shared.vectors.filters import Filter, parse
 from shared.vectors.protocol import VectorStore
 from workers.context import JobContext, JobHandle
-from workers.services import model_mismatch
+from workers.services import model_mismatch, named_collection
 
 Vector = NDArray[np.float32]
 
@@ -60,10 +60,7 @@ def open_query(input: SearchInput, job: JobHandle, context: JobContext) -> Query
     Raises:
         PermanentJobError: `collection_unknown`, `model_mismatch`, `item_unknown`, or `invalid_input` for the filter.
     """
-    collection = context.services.collections.find(job.tenant, input.collection)
-    if collection is None:
-        message = f"There is no collection {input.collection!r}. Index into it first, or correct its name."
-        raise PermanentJobError(ErrorCode.COLLECTION_UNKNOWN, message)
+    collection = named_collection(context.services.collections, job.tenant, input.collection)
     if input.model is not None and input.model != collection.model:
         raise model_mismatch(collection, input.model)
     parts = [Part(path, asked) for path, asked in input.parts()]
